@@ -1,0 +1,118 @@
+// `npm test`: installs what the tests need from Debian, builds, checks types and style, runs the tests.
+// Arguments go to vitest. --forbid-skips, or CI=true, makes a skipped test a failure.
+// The last line is always `N passed, N failed`, with `, N skipped` where there were any.
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+
+/** What the tests run beside Node: command → Debian package. */
+const needed = {
+  'gnome-keyring-daemon': 'gnome-keyring',
+  'dbus-daemon': 'dbus',
+  'secret-tool': 'libsecret-tools',
+  strace: 'strace',
+  faketime: 'faketime',
+  openssl: 'openssl',
+  git: 'git',
+  chromium: 'chromium',
+  chromedriver: 'chromium-driver',
+}
+
+const args = process.argv.slice(2).filter(arg => arg !== '--forbid-skips')
+const forbidsSkips = args.length + 2 < process.argv.length || process.env.CI === 'true'
+const count = { passed: 0, failed: 0, skipped: 0 }
+
+if (setUp() && step('build', ['scripts/build.mjs'])) {
+  step('types', ['node_modules/typescript/bin/tsc', '--noEmit'])
+  step('style', ['node_modules/@biomejs/biome/bin/biome', 'check', '.'])
+  runTests()
+}
+const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : ''
+console.log(`${count.passed} passed, ${count.failed} failed${skipped}`)
+process.exitCode = count.failed === 0 ? 0 : 1
+
+function fail(message) {
+  console.error(`npm test: ${message}`)
+  count.failed++
+  return false
+}
+
+function setUp() {
+  if (process.platform !== 'linux') return true
+  const missing = Object.keys(needed).filter(command => !isInstalled(command))
+  if (missing.length === 0) return true
+  const packages = missing.map(command => needed[command])
+  const install = ['apt-get', 'install', '--yes', '--no-install-recommends', ...packages]
+  if (process.getuid() !== 0 || !isInstalled('apt-get')) {
+    return fail(`the tests need ${missing.join(', ')}; run: sudo apt-get update && sudo ${install.join(' ')}`)
+  }
+  console.log(`npm test: installing ${packages.join(', ')}`)
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  for (const command of [['apt-get', 'update'], install]) {
+    const { status, stdout, stderr } = spawnSync(command[0], command.slice(1), { env, encoding: 'utf8' })
+    if (status !== 0) return fail(`"${command.join(' ')}" failed:\n${stdout}${stderr}`)
+  }
+  const still = missing.filter(command => !isInstalled(command))
+  return still.length === 0 || fail(`${still.join(', ')} is missing although its package was installed`)
+}
+
+function isInstalled(command) {
+  return (process.env.PATH ?? '').split(delimiter).some(directory => {
+    try {
+      accessSync(join(directory, command), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+function step(name, command) {
+  const { status, signal } = spawnSync(process.execPath, command, { cwd: root, stdio: 'inherit' })
+  return status === 0 || fail(`${name}: ended with ${signal ?? status}`)
+}
+
+function runTests() {
+  const scratch = mkdtempSync(join(tmpdir(), 'tokctl-results-'))
+  const results = join(scratch, 'results.json')
+  try {
+    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${results}`]
+    const { status } = spawnSync(
+      process.execPath,
+      [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...reporters, ...args],
+      { cwd: root, stdio: 'inherit' },
+    )
+    const failedBefore = count.failed
+    let told
+    try {
+      told = JSON.parse(readFileSync(results, 'utf8'))
+    } catch {
+      fail('vitest left no results')
+      return
+    }
+    tally(told)
+    // An error outside of any test (an unhandled rejection, a failed set-up) is in no test's result.
+    if (status !== 0 && count.failed === failedBefore) fail(`vitest ended with ${status}`)
+  } finally {
+    rmSync(scratch, { recursive: true, force: true })
+  }
+}
+
+function tally({ testResults }) {
+  for (const file of testResults) {
+    const tests = file.assertionResults
+    for (const test of tests) {
+      if (test.status === 'passed') count.passed++
+      else if (test.status === 'failed') count.failed++
+      else if (forbidsSkips) fail(`skipped, which is forbidden here: ${test.fullName}`)
+      else count.skipped++
+    }
+    if (file.status === 'failed' && !tests.some(test => test.status === 'failed')) {
+      fail(`${file.name}: ${file.message || 'could not be run'}`)
+    }
+  }
+}
