@@ -1,0 +1,184 @@
+import { isAbsolute, join, resolve } from 'node:path'
+import type { Environment } from '../core/environment.ts'
+import { printable, TokctlError } from '../core/errors.ts'
+import { readRegularFile } from '../core/read-file.ts'
+import { shellWord } from '../core/shell-word.ts'
+import type { StateDir } from '../core/state-dir.ts'
+import { type Compiled, type ConfigBytes, readCompiled, writeCompiled } from './compiled.ts'
+import type { Config, Profile, StoreKind } from './profile.ts'
+import { shownPath } from './shown-path.ts'
+
+// On the path of a cache hit: the TOML parser and the validator are loaded only where no compiled copy fits.
+
+/** Where the configuration is, and what said so. */
+export interface ConfigFile {
+  /** Absolute. */
+  readonly path: string
+  readonly chosenBy: '--config' | 'TOKCTL_CONFIG' | 'default'
+}
+
+const limit = 4 * 1024 * 1024
+
+/**
+ * Names the configuration file: `--config`, `TOKCTL_CONFIG`, else the user's own. Touches nothing.
+ *
+ * @param flag - The value of `--config`; relative to the working directory, as `TOKCTL_CONFIG` is.
+ */
+export function configFile(environment: Environment, flag: string | undefined): ConfigFile {
+  const { env, cwd } = environment
+  if (flag !== undefined) return { path: resolve(cwd, flag), chosenBy: '--config' }
+  if (env['TOKCTL_CONFIG']) return { path: resolve(cwd, env['TOKCTL_CONFIG']), chosenBy: 'TOKCTL_CONFIG' }
+  return { path: resolve(cwd, userFile(environment)), chosenBy: 'default' }
+}
+
+function userFile({ env, platform, home }: Environment): string {
+  if (platform === 'win32')
+    return join(env['APPDATA'] || join(home, 'AppData', 'Roaming'), 'tokctl', 'config.toml')
+  const { XDG_CONFIG_HOME: xdg } = env
+  // The XDG specification says to ignore a relative path here.
+  return join(xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, '.config'), 'tokctl', 'config.toml')
+}
+
+/**
+ * Loads the configuration with all its profiles.
+ *
+ * @throws {TokctlError} `config_not_found`, `config_invalid`
+ */
+export async function loadConfig(
+  environment: Environment,
+  stateDir: StateDir,
+  flag?: string | undefined,
+): Promise<Config> {
+  const source = readConfig(environment, flag)
+  const compiled = readCompiled(source, environment, stateDir)
+  const profiles = compiled?.profiles()
+  if (compiled !== undefined && profiles !== undefined)
+    return { file: source.file, store: compiled.store, profiles }
+  return parseWhole(source, environment, stateDir)
+}
+
+/**
+ * Loads one profile; however many there are, it costs about the same.
+ *
+ * @throws {TokctlError} `config_not_found`, `config_invalid`, `unknown_profile`
+ */
+export async function loadProfile(
+  environment: Environment,
+  stateDir: StateDir,
+  name: string,
+  flag?: string | undefined,
+): Promise<{ config: { file: string; store: StoreKind }; profile: Profile }> {
+  const source = readConfig(environment, flag)
+  const { file } = source
+  const compiled = readCompiled(source, environment, stateDir)
+  const found = compiled === undefined ? undefined : compiledProfile(compiled, name)
+  if (compiled !== undefined && found !== undefined)
+    return { config: { file, store: compiled.store }, profile: found }
+  const config = await parseWhole(source, environment, stateDir)
+  const profile = config.profiles.get(name)
+  if (profile === undefined) throw await unknownProfile(name, config, environment)
+  return { config: { file, store: config.store }, profile }
+}
+
+/**
+ * Loads the profiles that may match a URL, and perhaps others, in their order: all whose text holds the URL's host.
+ *
+ * @throws {TokctlError} `config_not_found`, `config_invalid`
+ */
+export async function loadCandidates(
+  environment: Environment,
+  stateDir: StateDir,
+  url: string,
+  flag?: string | undefined,
+): Promise<{ config: { file: string; store: StoreKind }; profiles: Iterable<Profile> }> {
+  const source = readConfig(environment, flag)
+  const { file } = source
+  const compiled = readCompiled(source, environment, stateDir)
+  const host = /^(?:[^:/?#]+:\/\/)?([^/?#]*)/.exec(url)![1]!.replace(/:\d*$/, '').toLowerCase()
+  const candidates = compiled?.profiles(host)
+  if (compiled !== undefined && candidates !== undefined)
+    return { config: { file, store: compiled.store }, profiles: candidates.values() }
+  const { store, profiles } = await parseWhole(source, environment, stateDir)
+  return { config: { file, store }, profiles: profiles.values() }
+}
+
+// Only what can be a name is looked for: anything else could be found across the lines of the copy.
+function compiledProfile(compiled: Compiled, name: string): Profile | undefined {
+  return /^[\w.-]+$/.test(name) ? compiled.profile(name) : undefined
+}
+
+async function parseWhole(
+  source: ConfigBytes,
+  environment: Environment,
+  stateDir: StateDir,
+): Promise<Config> {
+  const { parseConfig } = await import('./parse.ts')
+  const config = parseConfig(source, shownPath(source.file, environment.home), environment)
+  writeCompiled(source, config, environment, stateDir)
+  return config
+}
+
+async function unknownProfile(name: string, config: Config, { home }: Environment): Promise<TokctlError> {
+  const message = `unknown profile "${printable(name)}"`
+  if (config.profiles.size === 0) {
+    return new TokctlError('unknown_profile', `${message}: ${shownPath(config.file, home)} has no profile`, {
+      hint: `put into it: ${sample}`,
+    })
+  }
+  const { nearest } = await import('./nearest.ts')
+  const meant = nearest(name, config.profiles.keys())
+  return new TokctlError(
+    'unknown_profile',
+    meant === undefined ? message : `${message}; did you mean "${meant}"?`,
+    {
+      hint: 'run: tokctl profile list',
+    },
+  )
+}
+
+const sample = 'profile.gh = { source = "command", command = ["gh", "auth", "token"] }'
+
+/**
+ * Reads the bytes of the configuration file, and refuses one that is not for its owner alone to write.
+ *
+ * @throws {TokctlError} `config_not_found`, `config_invalid`
+ */
+export function readConfig(environment: Environment, flag: string | undefined): ConfigBytes {
+  const chosen = configFile(environment, flag)
+  const found = readRegularFile(chosen.path, limit)
+  const file = `configuration file ${shownPath(chosen.path, environment.home)}`
+  if ('failure' in found) {
+    if (found.failure === 'missing') throw notFound(file, chosen)
+    const why = {
+      not_regular: 'is not a regular file',
+      too_large: 'is larger than 4 MiB',
+      unreadable: `cannot be read (${found.code})`,
+    }[found.failure]
+    const hint = found.code === 'EACCES' ? `run: chmod u+r ${shellWord(chosen.path)}` : undefined
+    throw new TokctlError('config_invalid', `${file} ${why}`, { hint })
+  }
+  const { uid } = environment
+  if (uid !== undefined && found.uid !== uid && found.uid !== 0) {
+    throw new TokctlError('config_invalid', `${file} belongs to another user`, {
+      hint: `run: sudo chown ${uid} ${shellWord(chosen.path)}`,
+    })
+  }
+  if (uid !== undefined && (found.mode & 0o022) !== 0) {
+    throw new TokctlError('config_invalid', `${file} can be written by others`, {
+      hint: `run: chmod go-w ${shellWord(chosen.path)}`,
+    })
+  }
+  return { file: chosen.path, bytes: found.bytes }
+}
+
+function notFound(file: string, { path, chosenBy }: ConfigFile): TokctlError {
+  if (chosenBy === 'default') {
+    return new TokctlError('config_not_found', `${file} does not exist`, {
+      hint: `create it, with this in it: ${sample}`,
+    })
+  }
+  return new TokctlError('config_not_found', `${file} does not exist; ${chosenBy} names it`, {
+    hint:
+      chosenBy === '--config' ? `create ${shellWord(path)}, or leave --config out` : `run: unset ${chosenBy}`,
+  })
+}
