@@ -1,0 +1,48 @@
+import { maxHeaderBytes, type Wire } from './exchange.ts'
+import type { TlsOptions } from './tls-options.ts'
+import type { HttpRequest } from './transport.ts'
+
+// Node gives up on an address after a quarter of a second where a host has several, which a slow link does not meet.
+const attemptTimeoutMs = 1000
+
+/** Makes the wire for a direct request: `node:https` or `node:http`, whichever the URL needs, on a fresh connection. */
+export async function directWire(request: HttpRequest, url: URL, tls: TlsOptions): Promise<Wire> {
+  const secure = url.protocol === 'https:'
+  const { request: start } = secure ? await import('node:https') : await import('node:http')
+  const body = request.body === undefined ? undefined : Buffer.from(request.body)
+  const length =
+    body === undefined && request.method === 'GET' ? {} : { 'content-length': String(body?.length ?? 0) }
+  return events => {
+    const options = {
+      method: request.method,
+      headers: { ...request.headers, ...length, 'accept-encoding': 'identity', connection: 'close' },
+      agent: false as const,
+      maxHeaderSize: maxHeaderBytes,
+      insecureHTTPParser: false,
+      autoSelectFamily: true,
+      autoSelectFamilyAttemptTimeout: attemptTimeoutMs,
+      ...(secure ? tls : {}),
+    }
+    const sent = start(url, options)
+    sent.on('socket', socket => {
+      socket.once(secure ? 'secureConnect' : 'connect', events.connected)
+    })
+    sent.on('error', events.fail)
+    // A 101 that names its new protocol; one that names none comes like any other answer.
+    sent.on('upgrade', ({ statusCode = 0, rawHeaders }, socket) => {
+      // Handed over, and no longer the request's to close.
+      socket.destroy()
+      events.head(statusCode, rawHeaders)
+    })
+    sent.on('response', response => {
+      events.head(response.statusCode ?? 0, response.rawHeaders)
+      response.on('data', events.data)
+      response.on('error', events.fail)
+      response.on('end', events.end)
+    })
+    sent.end(body)
+    return () => {
+      sent.destroy()
+    }
+  }
+}

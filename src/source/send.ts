@@ -1,0 +1,44 @@
+import type { Environment } from '../core/environment.ts'
+import { TokctlError } from '../core/errors.ts'
+import type { Clock } from '../core/time.ts'
+import { readEndpointUrl } from './endpoint-url.ts'
+import { exchange } from './exchange.ts'
+import { proxyFor } from './proxy-rules.ts'
+import type { TlsOptions } from './tls-options.ts'
+import type { Send, TlsMaterial } from './transport.ts'
+
+/** What a transport stands on. */
+export interface SendPorts {
+  readonly environment: Environment
+  readonly clock: Clock
+  /** Says what went over the wire, for `--verbose`; never a query, a header or a body. */
+  readonly trace?: (message: string) => void
+}
+
+/**
+ * Makes the transport. Each request goes directly or through the proxy that the environment names for it; only what that
+ * request needs is loaded.
+ */
+export function createSend({ environment, clock, trace }: SendPorts): Send {
+  async function tlsFor(material: TlsMaterial | undefined): Promise<TlsOptions> {
+    if (material === undefined) return { rejectUnauthorized: true }
+    return (await import('./tls-options.ts')).tlsOptions(material, environment)
+  }
+
+  return async request => {
+    const url = readEndpointUrl(request.url)
+    if (typeof url === 'string') throw new TokctlError('config_invalid', `an address cannot be asked: ${url}`)
+    const proxy = proxyFor(url, environment.env)
+    const startedAt = clock.monotonic()
+    const response = await exchange(request, url, proxy?.label, clock, async () => {
+      const tls = await tlsFor(request.tls)
+      if (proxy === undefined) return (await import('./send-direct.ts')).directWire(request, url, tls)
+      const proxyTls = await tlsFor(request.tls && { ...request.tls, cert: undefined, key: undefined })
+      return (await import('./send-proxied.ts')).proxiedWire(request, url, proxy, tls, proxyTls)
+    })
+    const way = proxy === undefined ? 'directly' : `through proxy ${proxy.label}`
+    const tookMs = Math.round(clock.monotonic() - startedAt)
+    trace?.(`${request.method} ${url.origin}${url.pathname} ${way}: ${response.status} in ${tookMs} ms`)
+    return response
+  }
+}
