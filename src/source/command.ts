@@ -1,0 +1,77 @@
+import { basename } from 'node:path'
+import { printable, TokctlError } from '../core/errors.ts'
+import { childEnvironment } from '../core/program.ts'
+import { Secret } from '../core/secret.ts'
+import { isTokenText, type Token } from '../core/token.ts'
+import type { CommandProfile } from '../profile/profile.ts'
+import { readJsonObject, readTokenType } from './answer.ts'
+import { expiryOf } from './lifetime.ts'
+import type { SourcePorts, TokenSource } from './source.ts'
+
+const maxOutputBytes = 1_048_576
+
+/**
+ * A program whose stdout is the token, on one line or as JSON.
+ *
+ * `fetch` throws `command_failed`, with the last line of stderr; never with anything of stdout.
+ */
+export function command(profile: CommandProfile, { clock, run, environment }: SourcePorts): TokenSource {
+  const name = printable(basename(profile.command[0] ?? ''))
+  const fail = (what: string): TokctlError => new TokctlError('command_failed', `command "${name}" ${what}`)
+
+  return {
+    async fetch({ timeoutMs, signal }) {
+      const obtainedAt = clock.now()
+      const startedAt = clock.monotonic()
+      const result = await run({
+        command: profile.command,
+        env: childEnvironment(environment.env),
+        timeoutMs: Math.min(profile.timeout_ms, timeoutMs),
+        signal,
+        maxBytes: maxOutputBytes,
+      }).catch(error => {
+        // The caller's time ran out before the program's own: that says nothing of the program.
+        const wasImpatient = timeoutMs < profile.timeout_ms && clock.monotonic() - startedAt >= timeoutMs
+        if (!wasImpatient || !(error instanceof TokctlError) || error.code !== 'command_failed') throw error
+        throw new TokctlError('timeout', error.message, { hint: 'allow more time with --timeout' })
+      })
+      if (result.exitCode !== 0) {
+        const how =
+          result.exitCode === undefined
+            ? `was ended by ${result.killedBy ?? 'a signal'}`
+            : `ended with exit code ${result.exitCode}`
+        const said = lastLine(result.stderr)
+        throw fail(said === '' ? how : `${how}: ${said}`)
+      }
+      return readOutput(result.stdout.expose(), obtainedAt)
+    },
+  }
+
+  function readOutput(stdout: string, obtainedAt: number): Token {
+    const text = stdout.trim()
+    if (text === '') throw fail('printed nothing')
+    const common = { scope: undefined, obtainedAt, refreshToken: undefined }
+    if (!text.startsWith('{')) {
+      if (/[\r\n]/.test(text)) throw fail('printed more than one line')
+      if (!isTokenText(text)) throw fail('printed something that is not a token')
+      const expiresAt = expiryOf({ accessToken: text }, obtainedAt, 0, profile.default_ttl_ms)
+      return { ...common, accessToken: new Secret(text), tokenType: 'Bearer', expiresAt }
+    }
+    const json = readJsonObject(text)
+    if (json === undefined) throw fail('printed JSON that cannot be read')
+    const { access_token, expires_in, expires_at } = json
+    if (typeof access_token !== 'string' || access_token === '')
+      throw fail('printed JSON without access_token')
+    if (!isTokenText(access_token)) throw fail('printed a token that holds characters no token may have')
+    const tokenType = readTokenType(json)
+    if (tokenType === undefined) throw fail('printed a token of a type that tokctl cannot use')
+    const told = { expiresIn: expires_in, expiresAt: expires_at, accessToken: access_token }
+    const expiresAt = expiryOf(told, obtainedAt, 0, profile.default_ttl_ms)
+    return { ...common, accessToken: new Secret(access_token), tokenType, expiresAt }
+  }
+}
+
+function lastLine(text: string): string {
+  const lines = text.split(/\r\n|\r|\n/).map(printable)
+  return lines.findLast(line => line !== '') ?? ''
+}

@@ -1,0 +1,59 @@
+import { TokctlError } from '../core/errors.ts'
+import type { Secret } from '../core/secret.ts'
+import type { RefreshTokenProfile } from '../profile/profile.ts'
+import type { SourcePorts, TokenSource } from './source.ts'
+import { refresh } from './with-refresh.ts'
+
+/**
+ * Starts from a refresh token that was handed over once. From then on the newest one is kept; the handed-over one is used
+ * again only if it changed.
+ *
+ * `fetch` throws `login_required` where that one was used before and nothing is kept of it, and what `refresh` throws.
+ */
+export function refreshToken(profile: RefreshTokenProfile, ports: SourcePorts): TokenSource {
+  const { name } = profile
+  return {
+    async fetch(request) {
+      const handedOver = await ports.resolve(profile.refresh_token, request.signal)
+      const seed = await digest(handedOver)
+      const kept = request.kept?.seed === seed ? request.kept : undefined
+      if (kept !== undefined && kept.refreshToken === undefined) throw usedUp(name)
+      if (kept === undefined && request.kept?.seed !== undefined) {
+        ports.trace('another refresh token was handed over: starting from that one')
+      }
+      const current = kept?.refreshToken ?? handedOver
+      const from = { refreshToken: current, dpopKey: kept?.dpopKey, seed }
+      try {
+        return await refresh(profile, current, ports, { ...request, kept: from })
+      } catch (error) {
+        if (!(error instanceof TokctlError) || error.code !== 'invalid_grant') throw error
+        throw refused(name)
+      }
+    },
+  }
+}
+
+async function digest(secret: Secret): Promise<string> {
+  const { createHash } = await import('node:crypto')
+  return createHash('sha256').update(secret.expose()).digest('hex')
+}
+
+function hintFor(name: string): string {
+  return `put a new refresh token in the place that refresh_token names, then run: tokctl refresh ${name}`
+}
+
+function usedUp(name: string): TokctlError {
+  return new TokctlError(
+    'login_required',
+    `profile "${name}" needs a new refresh token: the one that was handed over is used up, and its session was forgotten`,
+    { hint: hintFor(name) },
+  )
+}
+
+function refused(name: string): TokctlError {
+  return new TokctlError(
+    'login_required',
+    `profile "${name}" needs a new refresh token: the last one was refused (invalid_grant)`,
+    { hint: hintFor(name) },
+  )
+}
