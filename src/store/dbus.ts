@@ -1,0 +1,186 @@
+import { lstatSync, statSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { DBusError, encodeMessage, Frames, type Message, type Value } from './dbus-codec.ts'
+
+/** Where a bus listens; an abstract path starts with NUL. */
+export interface BusAddress {
+  readonly path: string
+  readonly guid: string | undefined
+}
+
+/** What is asked of whom. */
+export interface MethodCall {
+  readonly destination: string
+  readonly path: string
+  readonly interface: string
+  readonly member: string
+  readonly signature?: string
+  readonly body?: Value[]
+}
+
+/** One connection to a bus. */
+export interface Bus {
+  /**
+   * Asks on behalf of a caller, any object; all that is asked in the same turn goes out in one write.
+   *
+   * @throws {DBusError}, or the reason for which the caller was made to leave
+   */
+  call(call: MethodCall, caller: object): Promise<Message>
+  /** Rejects all that this caller waits for, at once; late answers are dropped and others served on. */
+  // Not an AbortSignal: the first one with a listener costs a process as much as half a question to the bus.
+  leave(caller: object, reason: unknown): void
+  /** Ends the connection; whoever still waits gets `closed`. */
+  close(): void
+}
+
+/**
+ * Reads addresses such as `unix:path=/run/user/1000/bus;unix:abstract=/tmp/x,guid=0f…`; leaves out all that are not unix sockets.
+ *
+ * @see D-Bus specification, "Server Addresses"
+ */
+export function parseAddresses(text: string, runtimeDir: string | undefined): BusAddress[] {
+  return text.split(';').flatMap(address => {
+    const value = (key: string): string =>
+      decodeURIComponent(new RegExp(`^unix:(?:.*,)?${key}=([^,]*)`).exec(address)?.[1] ?? '')
+    try {
+      const path = value('path') || (value('abstract') && `\0${value('abstract')}`)
+      const runtime = value('runtime') === 'yes' && runtimeDir ? `${runtimeDir}/bus` : ''
+      return path || runtime ? [{ path: path || runtime, guid: value('guid') || undefined }] : []
+    } catch {
+      return []
+    }
+  })
+}
+
+// Whoever listens is given secrets, and EXTERNAL tells the server who we are, not us who it is. So a socket file must belong
+// to us or to root. An abstract name is anybody's once its bus has ended, so there the server must know the guid, which a
+// bus tells only to those whom it lets in: this user.
+function refuseForeign({ path, guid }: BusAddress, uid: number | undefined): void {
+  if (path.startsWith('\0')) {
+    if (guid === undefined) throw new DBusError('unsafe', `${path.slice(1)} comes without a guid`)
+  } else if ([lstatSync(path), statSync(path)].some(found => found.uid !== 0 && found.uid !== uid)) {
+    throw new DBusError('unsafe', `${path} belongs to another user`)
+  }
+}
+
+interface Waiter {
+  readonly caller?: object
+  resolve(reply: Message): void
+  reject(error: unknown): void
+}
+
+/** The bus itself, as somebody to ask. */
+export const driver = {
+  destination: 'org.freedesktop.DBus',
+  path: '/org/freedesktop/DBus',
+  interface: 'org.freedesktop.DBus',
+}
+
+/** Opens a connection to the first address where somebody listens; it may be used at once. */
+export function openBus(
+  addresses: readonly BusAddress[],
+  uid: number | undefined,
+  openSocket: (path: string) => Socket = path => connect({ path }),
+): Bus {
+  const waiting = new Map<number, Waiter>()
+  const frames = new Frames()
+  let serial = 0
+  let failure: unknown
+  let socket: Socket | undefined
+  let isOpen = false
+  let greeting = ''
+  let isGreeted = false
+  // The identity is left out: the server takes the one that the socket tells, which is right in a user namespace as well.
+  let unsent: Uint8Array[] = [Buffer.from('\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n')]
+  send({ ...driver, member: 'Hello' }, { resolve() {}, reject: fail })
+  tryNext(addresses, new DBusError('unreachable', 'no address of a unix socket'))
+
+  function tryNext([address, ...others]: readonly BusAddress[], previous: DBusError): void {
+    if (address === undefined) fail(previous)
+    if (address === undefined || failure !== undefined) return
+    const next = (error: Error): void => {
+      const missing = `${address.path} (${(error as NodeJS.ErrnoException).code ?? 'error'})`
+      tryNext(others, error instanceof DBusError ? error : new DBusError('unreachable', missing))
+    }
+    try {
+      refuseForeign(address, uid)
+      socket = openSocket(address.path)
+    } catch (error) {
+      next(error as Error)
+      return
+    }
+    const lost = new DBusError('closed', 'the bus closed the connection')
+    socket.on('connect', () => {
+      isOpen = true
+      flush()
+    })
+    socket.on('data', data => receive(data, address.guid))
+    socket.on('error', error => (isOpen ? fail(lost) : next(error)))
+    socket.on('end', () => fail(lost))
+  }
+
+  function send(call: MethodCall, waiter: Waiter): void {
+    unsent.push(encodeMessage({ signature: '', body: [], ...call, type: 1, serial: ++serial }))
+    waiting.set(serial, waiter)
+    queueMicrotask(flush)
+  }
+
+  function flush(): void {
+    if (!isOpen || failure !== undefined || unsent.length === 0) return
+    socket?.write(Buffer.concat(unsent))
+    unsent = []
+  }
+
+  function receive(data: Buffer, guid: string | undefined): void {
+    try {
+      for (const message of frames.push(isGreeted ? data : greet(data, guid))) settle(message)
+    } catch (error) {
+      fail(error)
+    }
+  }
+
+  function greet(data: Buffer, guid: string | undefined): Buffer {
+    greeting += data.toString('latin1')
+    const [ok, told] = /^(?:DATA *\r\n)?OK ([0-9a-fA-F]+) *\r\n/.exec(greeting) ?? []
+    if (ok === undefined) {
+      const isRefused = /(^|\n)(REJECTED|ERROR)/.test(greeting) || greeting.length > 1024
+      if (isRefused) throw new DBusError('refused', 'the bus does not let this user in')
+      return Buffer.alloc(0)
+    }
+    if (guid !== undefined && guid !== told) throw new DBusError('unsafe', 'another bus listens there')
+    isGreeted = true
+    return Buffer.from(greeting.slice(ok.length), 'latin1')
+  }
+
+  function settle(message: Message): void {
+    const waiter = waiting.get(message.replySerial ?? 0)
+    if (message.type === 2) waiter?.resolve(message)
+    if (message.type === 3) waiter?.reject(new DBusError('answered', 'an error reply', message.errorName))
+    if (message.type === 2 || message.type === 3) waiting.delete(message.replySerial ?? 0)
+  }
+
+  function fail(error: unknown): void {
+    if (failure !== undefined) return
+    failure = error
+    socket?.destroy()
+    abandon(error)
+  }
+
+  function abandon(reason: unknown, caller?: object): void {
+    for (const [number, waiter] of waiting) {
+      if (caller !== undefined && waiter.caller !== caller) continue
+      waiting.delete(number)
+      waiter.reject(reason)
+    }
+  }
+
+  return {
+    call: (call, caller) =>
+      new Promise((resolve, reject) => {
+        if (failure !== undefined) reject(failure)
+        else send(call, { caller, resolve, reject })
+      }),
+    leave: (caller, reason) => abandon(reason, caller),
+    close: () => fail(new DBusError('closed', 'the connection was closed')),
+  }
+}

@@ -1,0 +1,93 @@
+import { Secret } from '../core/secret.ts'
+import type { EpochMs } from '../core/time.ts'
+import { isTokenText, type Token } from '../core/token.ts'
+
+/** What a store keeps for a profile. */
+export interface CacheRecord {
+  /** Random; new with each finished attempt. */
+  readonly etag: string
+  /** Of the profile that the token was made for. */
+  readonly binding: string
+  /** `undefined` once it was refused. Its own `refreshToken` is never set here. */
+  readonly token: Token | undefined
+  /** The newest one; outlives a refused access token. */
+  readonly refreshToken: Secret | undefined
+  /** The private key that both are bound to, as a JWK in JSON (RFC 9449). */
+  readonly dpopKey?: Secret
+  /** SHA-256 (hex) of the handed-over refresh token that all this began with: it is used again only if it changed. */
+  readonly seed?: string
+  /** SHA-256 (hex) of the last access tokens that a service refused: a source that gives one again is not believed. */
+  readonly rejected: readonly string[]
+}
+
+const version = 1
+
+/** Writes a record as one line of JSON. */
+export function encodeRecord(record: CacheRecord): Secret {
+  const { token } = record
+  return new Secret(
+    JSON.stringify({
+      v: version,
+      etag: record.etag,
+      binding: record.binding,
+      access_token: token?.accessToken.expose(),
+      token_type: token?.tokenType,
+      scope: token?.scope,
+      obtained_at: token?.obtainedAt,
+      expires_at: token?.expiresAt,
+      refresh_token: record.refreshToken?.expose(),
+      dpop_key: record.dpopKey?.expose(),
+      seed: record.seed,
+      rejected: record.rejected,
+    }),
+  )
+}
+
+/**
+ * Reads a record. Whatever is not one (another program's item, a torn write) reads as nothing kept, except a newer version.
+ *
+ * @returns `newer` for a record of a later tokctl, which must be left alone.
+ */
+export function decodeRecord(text: Secret): CacheRecord | 'newer' | undefined {
+  let found: unknown
+  try {
+    found = JSON.parse(text.expose())
+  } catch {
+    return undefined
+  }
+  if (typeof found !== 'object' || found === null) return undefined
+  const json = found as Record<string, unknown>
+  if (typeof json['v'] === 'number' && json['v'] > version) return 'newer'
+  const { v, etag, binding, refresh_token, dpop_key, seed, rejected } = json
+  if (v !== version || typeof etag !== 'string' || typeof binding !== 'string') return undefined
+  return {
+    etag,
+    binding,
+    token: decodeToken(json, typeof dpop_key === 'string' ? new Secret(dpop_key) : undefined),
+    refreshToken:
+      typeof refresh_token === 'string' && refresh_token !== '' ? new Secret(refresh_token) : undefined,
+    ...(typeof dpop_key === 'string' ? { dpopKey: new Secret(dpop_key) } : {}),
+    ...(typeof seed === 'string' ? { seed } : {}),
+    rejected: Array.isArray(rejected) ? rejected.filter(digest => typeof digest === 'string') : [],
+  }
+}
+
+function decodeToken(json: Record<string, unknown>, dpopKey: Secret | undefined): Token | undefined {
+  const { access_token, token_type, scope, obtained_at, expires_at } = json
+  if (typeof access_token !== 'string' || !isTokenText(access_token)) return undefined
+  if (typeof token_type !== 'string' || !isInstant(obtained_at)) return undefined
+  if (expires_at !== undefined && !isInstant(expires_at)) return undefined
+  return {
+    accessToken: new Secret(access_token),
+    tokenType: token_type,
+    scope: typeof scope === 'string' ? scope : undefined,
+    obtainedAt: obtained_at,
+    expiresAt: expires_at,
+    refreshToken: undefined,
+    ...(dpopKey === undefined ? {} : { dpopKey }),
+  }
+}
+
+function isInstant(value: unknown): value is EpochMs {
+  return typeof value === 'number' && value >= 0 && value <= 8.64e15
+}
