@@ -1,0 +1,40 @@
+import { TokctlError } from '../core/errors.ts'
+import { type Ask, authorization, type Grant, type Protocol, reply } from './protocol.ts'
+
+/**
+ * Go's `GOAUTH` commands. Without arguments it tells what is at hand; with a URL, which answered with a 4xx, it gets the
+ * token. The response on stdin does not tell which token was sent, if any, so none is rejected for it.
+ *
+ * @see `go help goauth`
+ */
+export const protocol: Protocol = {
+  // The response says nothing that is used, but whoever writes it wants it read.
+  reads: args => args.length > 0,
+
+  decode({ args }) {
+    const [url, ...rest] = args
+    if (rest.length > 0) throw new TokctlError('usage', 'helper goauth: expected at most one URL')
+    if (url === undefined) return { kind: 'list' }
+    if (/^https:\/\//i.test(url)) return { kind: 'get', of: { url } } satisfies Ask
+    throw new TokctlError('usage', 'helper goauth: expected an https URL')
+  },
+
+  encode(outcome) {
+    if (outcome instanceof Error) throw outcome
+    return reply(typeof outcome === 'string' ? '' : sets([outcome]))
+  },
+
+  encodeList: grants => reply(sets(grants)),
+}
+
+// Addresses, an empty line, headers, an empty line: without the last one Go drops it all.
+function sets(grants: readonly Grant[]): string {
+  return grants
+    .map(grant => {
+      const urls = grant.match
+        .map(text => (text.includes('://') ? text : `https://${text}`))
+        .filter(text => /^https:/i.test(text))
+      return urls.length === 0 ? '' : `${urls.join('\n')}\n\nAuthorization: ${authorization(grant)}\n\n`
+    })
+    .join('')
+}
