@@ -1,0 +1,283 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { writeFileAtomic } from './core/atomic-file.ts'
+import type { Environment } from './core/environment.ts'
+import { TokctlError } from './core/errors.ts'
+import { stableJitter, type Timing } from './core/freshness.ts'
+import type { Lock } from './core/lock.ts'
+import { createManager, type Manager } from './core/manager.ts'
+import { type Outcomes, openOutcomes } from './core/outcome.ts'
+import type { Notices, Session } from './core/ports.ts'
+import type { RunProgram } from './core/program.ts'
+import { readStateFile } from './core/read-file.ts'
+import type { Secret } from './core/secret.ts'
+import { stateDir as openStateDir, type StateDir } from './core/state-dir.ts'
+import type { Clock } from './core/time.ts'
+import { ofThisJob } from './profile/job.ts'
+import { loadCandidates, loadConfig, loadProfile } from './profile/load.ts'
+import type { Config, Profile, StoreKind } from './profile/profile.ts'
+import type { SourcePorts, TokenSource } from './source/source.ts'
+import type { Store } from './store/store.ts'
+import { openStore, storeKind } from './store/stores.ts'
+import { isStuck } from './store/stuck.ts'
+
+/** What a whole program stands on, besides the machine. */
+export interface AppOptions {
+  readonly environment: Environment
+  readonly clock: Clock
+  /** The configuration file that was named on the command line. */
+  readonly configFlag: string | undefined
+  readonly notices: Notices
+  /** Starts a renewal of that profile that outlives this process. */
+  renewLater(configFile: string, profile: string): Promise<void>
+}
+
+/** The parts, put together. Nothing is opened before it is used. */
+export interface App {
+  readonly stateDir: StateDir
+  readonly outcomes: Outcomes
+  readonly manager: Manager
+  /**
+   * The source of a profile by itself: what it fetches is not kept.
+   *
+   * @param onClock - Told after each answer how far that server's clock is ahead of ours, in milliseconds.
+   */
+  source(profile: Profile, onClock?: (aheadMs: number) => void): Promise<TokenSource>
+  /** @throws {TokctlError} `config_not_found`, `config_invalid`, `unknown_profile` */
+  profile(name: string): Promise<Profile>
+  /**
+   * The profile that a URL gets its token from.
+   *
+   * @throws {TokctlError} `config_not_found`, `config_invalid`
+   */
+  profileFor(url: string): Promise<Profile | undefined>
+  /** @throws {TokctlError} `config_not_found`, `config_invalid` */
+  config(): Promise<Config>
+  /**
+   * Does the work while no other process edits the configuration.
+   *
+   * @throws {TokctlError} `lock_timeout`; whatever the work throws
+   */
+  whileEditing(work: () => void): Promise<void>
+  /** The store that keeps secrets handed over by name. */
+  secrets(): Promise<Store>
+  /** Lets go of connections. */
+  close(): void
+  /** Whether a native keychain call holds up every ordinary end of the process. */
+  isStuck(): boolean
+}
+
+/** How long another process may take to edit the configuration. */
+const editMs = 10_000
+/** What a reading of the keychain may take, in milliseconds. */
+const keychainMs = 2000
+
+/** Builds store, source and manager for a profile when they are asked for. */
+export function createApp({ environment, clock, configFlag, notices, renewLater }: AppOptions): App {
+  const stateDir = openStateDir(environment)
+  const outcomes = openOutcomes(stateDir, environment.pid)
+  const stores = new Map<string, Promise<Store>>()
+  let chosen: { file: string; store: StoreKind } | undefined
+
+  async function profile(name: string): Promise<Profile> {
+    const found = await loadProfile(environment, stateDir, name, configFlag)
+    chosen = found.config
+    return ofThisJob(found.profile, environment)
+  }
+
+  async function profileFor(url: string): Promise<Profile | undefined> {
+    const [{ match }, found] = await Promise.all([
+      import('./profile/match.ts'),
+      loadCandidates(environment, stateDir, url, configFlag),
+    ])
+    chosen = found.config
+    const profile = match(url, found.profiles)
+    return profile && ofThisJob(profile, environment)
+  }
+
+  async function config(): Promise<Config> {
+    const found = await loadConfig(environment, stateDir, configFlag)
+    chosen = found
+    const profiles = new Map<string, Profile>()
+    for (const [name, profile] of found.profiles) profiles.set(name, await ofThisJob(profile, environment))
+    return { ...found, profiles }
+  }
+
+  // Only the keychain may be slow; a call with little time of its own gets one that gives up in that time.
+  function open(recorded: 'keychain' | 'file' | undefined, callMs = keychainMs): Promise<Store> {
+    const kind = storeKind(environment, chosen?.store ?? 'auto')
+    const timeoutMs = Math.min(keychainMs, callMs)
+    const key = kind === 'auto' || kind === 'keychain' ? `${kind} ${recorded} ${timeoutMs}` : kind
+    let store = stores.get(key)
+    if (store === undefined) {
+      store = openStore({
+        kind,
+        recorded,
+        environment,
+        stateDir,
+        timeoutMs,
+        warn: notices.warn,
+        trace: notices.trace,
+      })
+      stores.set(key, store)
+    }
+    return store
+  }
+
+  function choosesStore(): boolean {
+    return storeKind(environment, chosen?.store ?? 'auto') === 'auto'
+  }
+
+  async function storeOf(profile: Profile, callMs?: number): Promise<Store> {
+    stateDir.check()
+    // Only `auto` must know what it took before.
+    return open(choosesStore() ? outcomes.read(profile.name)?.auto : undefined, callMs)
+  }
+
+  async function source(profile: Profile, onClock?: (aheadMs: number) => void): Promise<TokenSource> {
+    const [{ createSource }, ports] = await Promise.all([import('./source/sources.ts'), sourcePorts()])
+    if (onClock === undefined) return createSource(profile, ports)
+    const { serverAhead } = await import('./source/lifetime.ts')
+    return createSource(profile, {
+      ...ports,
+      async send(request) {
+        const sentAt = clock.now()
+        const response = await ports.send(request)
+        const { date } = response.headers
+        if (date !== undefined) onClock(serverAhead(date, sentAt, clock.now()))
+        return response
+      },
+    })
+  }
+
+  async function sourcePorts(): Promise<SourcePorts> {
+    const [{ createSend }, { createResolver }] = await Promise.all([
+      import('./source/send.ts'),
+      import('./profile/resolve.ts'),
+    ])
+    // Most sources start no program, and what starts one costs a millisecond to load.
+    const run: RunProgram = async call => (await import('./core/run-program.ts')).runProgram(call)
+    const resolve = createResolver({
+      environment,
+      run,
+      readSecret: async name => (await open(undefined)).get({ kind: 'secret', name }),
+      readKeychain: async (service, account) => {
+        const { readItem } = await import('./store/keychain.ts')
+        return readItem(environment, service, account)
+      },
+    })
+    return {
+      clock,
+      environment,
+      send: createSend({ environment, clock, trace: notices.trace }),
+      resolve,
+      tokenOf: async (name, timeoutMs, signal) =>
+        manager.get(await profile(name), { timeoutMs: Math.max(1, timeoutMs) }, signal),
+      cache: dayCache(stateDir, environment.pid),
+      run,
+      trace: notices.trace,
+    }
+  }
+
+  async function revoke(
+    profile: Profile,
+    session: Session,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { revoke } = await import('./source/revoke.ts')
+    await revoke(profile, session, await sourcePorts(), timeoutMs, signal)
+  }
+
+  async function lock(): Promise<Lock> {
+    const { createLock, kernelLock, loadLockAddon } = await import('./core/lock.ts')
+    const addon = loadLockAddon(environment)
+    if (addon !== undefined) {
+      return createLock(kernelLock(addon, environment.platform === 'win32'), stateDir, clock, environment.pid)
+    }
+    const { linkLock } = await import('./core/link-lock.ts')
+    return createLock(linkLock(clock, environment.pid), stateDir, clock, environment.pid)
+  }
+
+  const manager = createManager({
+    clock,
+    outcomes,
+    store: storeOf,
+    choosesStore,
+    source: profile => source(profile),
+    revoke,
+    lock,
+    timing: profile => timingOf(profile, environment),
+    renewLater: profile => renewLater(chosen?.file ?? '', profile.name),
+    newEtag: async () => (await import('node:crypto')).randomBytes(12).toString('base64url'),
+    digest: async (secret: Secret) =>
+      (await import('node:crypto')).createHash('sha256').update(secret.expose()).digest('hex'),
+    notices,
+  })
+
+  return {
+    stateDir,
+    outcomes,
+    manager,
+    source,
+    profile,
+    profileFor,
+    config,
+    async whileEditing(work) {
+      const wait = { purpose: 'edit', timeoutMs: editMs, signal: undefined } as const
+      // No profile has a name like this one.
+      const result = await (await lock()).withLock('@configuration', wait, async () => work())
+      if (result.kind === 'held') return
+      throw new TokctlError('lock_timeout', 'the configuration is being edited by another process', {
+        hint: 'run the command again',
+      })
+    },
+    async secrets() {
+      await config()
+      return open(undefined)
+    },
+    isStuck,
+    close() {
+      for (const store of stores.values()) {
+        store.then(
+          open => open.close(),
+          () => {},
+        )
+      }
+    },
+  }
+}
+
+/** A profile's timing on this machine. */
+export function timingOf(profile: Profile, environment: Environment): Timing {
+  return {
+    refreshBeforeMs: profile.refresh_before_ms,
+    minValidityMs: profile.min_validity_ms,
+    jitter: () => stableJitter(machineOf(environment), profile.name),
+  }
+}
+
+function machineOf({ env, platform }: Environment): string {
+  if (platform === 'linux') {
+    try {
+      return readFileSync('/etc/machine-id', 'utf8')
+    } catch {}
+  }
+  return env['COMPUTERNAME'] ?? env['HOSTNAME'] ?? env['HOST'] ?? ''
+}
+
+function dayCache(
+  stateDir: StateDir,
+  pid: number,
+): { read(name: string): string | undefined; write(name: string, content: string): void } {
+  return {
+    read: name => readStateFile(stateDir.file('cache', name)),
+    write(name, content) {
+      try {
+        writeFileAtomic(join(stateDir.ensure('cache'), name), content, pid, false)
+      } catch {
+        // The next call asks the server again.
+      }
+    },
+  }
+}

@@ -1,0 +1,14 @@
+import type { Define } from './command.ts'
+
+/** Every command, found by its name, one file each. */
+export const commands: Readonly<Record<string, () => Promise<{ readonly define: Define }>>> = {
+  get: () => import('./get.ts'),
+  refresh: () => import('./refresh.ts'),
+  login: () => import('./login.ts'),
+  logout: () => import('./logout.ts'),
+  reject: () => import('./reject.ts'),
+  status: () => import('./status.ts'),
+  profile: () => import('./profile.ts'),
+  helper: () => import('./helper.ts'),
+  secret: () => import('./secret.ts'),
+}

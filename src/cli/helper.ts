@@ -1,0 +1,127 @@
+import { TokctlError } from '../core/errors.ts'
+import { defaultTimeoutMs } from '../core/manager.ts'
+import type { Token } from '../core/token.ts'
+import type { Profile } from '../profile/profile.ts'
+import type { Ask, Grant, Input, Outcome, Protocol, Reply } from '../protocol/protocol.ts'
+import { protocols } from '../protocol/protocols.ts'
+import type { CommandContext, Define, Work } from './command.ts'
+import { scheme } from './get.ts'
+import { readBytes, readLines, writeOut } from './io.ts'
+
+// Another tool asks: nobody is prompted, no browser opens, and stderr stays empty unless it fails.
+
+declare const __VERSION__: string
+
+const maxInputBytes = 4 << 20
+
+/** `tokctl helper PROTOCOL …`: speaks another tool's credential protocol. */
+export const define: Define = (program, run) => {
+  program
+    .command('helper')
+    .summary("speak another tool's credential protocol")
+    .description(`Answers another tool in its own words: ${Object.keys(protocols).join(', ')}.`)
+    .argument('<protocol>', 'the tool that asks')
+    .argument('[words...]', 'what that tool says; a profile for kubectl, gcp and pnpm')
+    .allowUnknownOption()
+    .addHelpText('after', '\nExample:\n  git config --global credential.helper "!tokctl helper git"')
+    .action((name: string, args: string[]) => run(speak(name, args)))
+}
+
+/** The work of `tokctl helper`: reads what the tool says on stdin and answers it. */
+export function speak(name: string, args: readonly string[]): Work {
+  return async context => {
+    const { protocol } = await find(name)
+    const { env } = context.environment
+    const ask = (stdin: string): Promise<Reply> =>
+      answer(protocol, { args, stdin, env, version: __VERSION__ }, context)
+    const greeting = protocol.greeting?.(args)
+    if (greeting === undefined) {
+      // What is not UTF-8 becomes a character that no token, host or user has.
+      const stdin = protocol.reads(args) ? readBytes(maxInputBytes).toString('utf8') : ''
+      const { stdout, exitCode } = await ask(stdin)
+      writeOut(stdout)
+      context.exitWith(exitCode)
+      return
+    }
+    writeOut(greeting)
+    for (const line of readLines(maxInputBytes)) {
+      if (line.trim() !== '') writeOut((await ask(line)).stdout)
+    }
+  }
+}
+
+async function find(name: string): Promise<{ readonly protocol: Protocol }> {
+  const load = Object.hasOwn(protocols, name) ? protocols[name] : undefined
+  if (load !== undefined) return load()
+  throw new TokctlError('usage', `helper: "${name.slice(0, 40)}" is no protocol that is spoken here`, {
+    hint: `write one of: ${Object.keys(protocols).join(', ')}`,
+  })
+}
+
+async function answer(protocol: Protocol, input: Input, context: CommandContext): Promise<Reply> {
+  const ask = protocol.decode(input)
+  if (ask.kind === 'answered') return ask.reply
+  if (ask.kind === 'list') return protocol.encodeList!(await atHand(context), ask)
+  const outcome = await settle(ask, context).catch(error => {
+    // Nothing but what was foreseen can be told in another tool's words.
+    if (error instanceof TokctlError && error.code !== 'interrupted' && error.code !== 'terminated')
+      return error
+    throw error
+  })
+  return protocol.encode(outcome, ask)
+}
+
+async function settle(
+  ask: Extract<Ask, { kind: 'get' | 'reject' | 'store' }>,
+  { app, signal }: CommandContext,
+): Promise<Outcome> {
+  const { of } = ask
+  const profile = 'url' in of ? await app.profileFor(of.url) : await app.profile(of.profile)
+  if (profile === undefined) return 'not_mine'
+  const user = ask.kind === 'store' ? undefined : ask.user
+  if (user !== undefined && profile.username !== undefined && user !== profile.username) return 'not_mine'
+  switch (ask.kind) {
+    case 'reject':
+      await app.manager.reject(profile, ask.secret, defaultTimeoutMs, signal())
+      return 'done'
+    case 'store': {
+      const kept = await keptToken(profile, app.manager)
+      if (kept?.accessToken.equals(ask.secret)) return 'done'
+      const message = `the token for this place comes from profile "${profile.name}"; another one is not kept`
+      throw new TokctlError('usage', message, { profile: profile.name })
+    }
+    case 'get': {
+      const token = await app.manager.get(profile, {}, signal())
+      if (ask.refused !== `${token.obtainedAt}`) return grantOf(profile, token)
+      await app.manager.reject(profile, token.accessToken, defaultTimeoutMs, signal())
+      return grantOf(profile, await app.manager.get(profile, {}, signal()))
+    }
+  }
+}
+
+/** What a tool may have without a request: the tokens that are kept, of the profiles that match something. */
+async function atHand({ app }: CommandContext): Promise<Grant[]> {
+  const grants: Grant[] = []
+  for (const profile of (await app.config()).profiles.values()) {
+    if (profile.match.length === 0) continue
+    const token = await keptToken(profile, app.manager)
+    if (token !== undefined) grants.push(grantOf(profile, token))
+  }
+  return grants
+}
+
+async function keptToken(
+  profile: Profile,
+  manager: CommandContext['app']['manager'],
+): Promise<Token | undefined> {
+  try {
+    return await manager.get(profile, { cached: true })
+  } catch (error) {
+    if (error instanceof TokctlError) return undefined
+    throw error
+  }
+}
+
+function grantOf(profile: Profile, token: Token): Grant {
+  return { token, scheme: scheme(token, profile), username: profile.username, match: profile.match }
+}

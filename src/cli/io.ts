@@ -1,0 +1,342 @@
+import { fstatSync, readSync, writeSync } from 'node:fs'
+import type { Environment } from '../core/environment.ts'
+import { TokctlError } from '../core/errors.ts'
+
+// The only file, with main.ts, that touches the process and its streams. Rules:
+//  - stdout carries the answer or nothing; it is written at once and whole.
+//  - stderr lines begin with "tokctl: ", and there are none on success but warnings.
+//  - A prompt goes to the terminal, and only if there is one.
+
+const maxPastedLength = 65_536
+
+/** Whoever reads stdout has gone: nobody is left to tell. */
+export class OutputClosed extends Error {}
+
+/** Reads what the process was given. */
+export function readEnvironment(script: string): Environment {
+  const { env, platform, arch, pid, execPath, execArgv } = process
+  let cwd = '/'
+  try {
+    cwd = process.cwd()
+  } catch {
+    // The directory was removed under us; only relative paths would need it.
+  }
+  const home = env['HOME'] || env['USERPROFILE'] || systemHome() || cwd
+  return {
+    env,
+    platform,
+    arch,
+    pid,
+    uid: process.geteuid?.(),
+    cwd,
+    home,
+    self: [execPath, ...execArgv, script],
+  }
+}
+
+function systemHome(): string | undefined {
+  try {
+    // Hardly ever needed, so nobody else pays for loading it.
+    return process.getBuiltinModule('node:os').homedir()
+  } catch {
+    return undefined
+  }
+}
+
+/** Milliseconds from an arbitrary start. `performance.now()` would be the same for a whole millisecond of loading. */
+export function monotonic(): number {
+  const [seconds, nanoseconds] = process.hrtime()
+  return seconds * 1000 + nanoseconds / 1_000_000
+}
+
+let leaveSignals = (): void => {}
+
+/**
+ * Writes to stdout, whole. From here on a signal does what it does to any program: the work is done.
+ *
+ * @throws {OutputClosed} the reader has gone
+ * @throws {TokctlError} `output_failed`: a full disk, a closed stdout
+ */
+export function writeOut(text: string): void {
+  // A pipe that nobody reads holds us in the kernel, where no listener of ours would ever be called.
+  leaveSignals()
+  try {
+    writeAll(1, text)
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code === 'EPIPE') throw new OutputClosed()
+    throw new TokctlError('output_failed', `cannot write to standard output (${code})`)
+  }
+}
+
+/** Writes to stderr; a stderr that cannot be written is no reason to fail. */
+export function writeError(text: string): void {
+  try {
+    writeAll(2, text)
+  } catch {}
+}
+
+function writeAll(fd: number, text: string): void {
+  const data = Buffer.from(text)
+  let written = 0
+  while (written < data.length) {
+    try {
+      written += writeSync(fd, data, written)
+    } catch (error) {
+      // Another process made the pipe non-blocking and its reader is slow.
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+    }
+  }
+}
+
+/** Tells whether a person sits at that stream. */
+export async function isTerminal(fd: 0 | 1 | 2): Promise<boolean> {
+  const { isatty } = await import('node:tty')
+  return isatty(fd)
+}
+
+/** Tells, without loading a module, that a stream is certainly no terminal. */
+export function isNoTerminal(fd: 0 | 1 | 2): boolean {
+  try {
+    return !fstatSync(fd).isCharacterDevice()
+  } catch {
+    return true
+  }
+}
+
+/**
+ * Reads stdin to its end.
+ *
+ * @throws {TokctlError} `usage` for more than `maxBytes`
+ */
+export function readBytes(maxBytes: number): Buffer {
+  const chunks: Buffer[] = []
+  let size = 0
+  for (;;) {
+    const chunk = readChunk()
+    if (chunk === undefined) return Buffer.concat(chunks)
+    size += chunk.length
+    if (size > maxBytes) throw tooMuch(maxBytes)
+    chunks.push(chunk)
+  }
+}
+
+/**
+ * Reads stdin line by line, each as soon as it is there; lines end with LF alone.
+ *
+ * @throws {TokctlError} `usage` for a line of more than `maxBytes`
+ */
+export function* readLines(maxBytes: number): Generator<string, void, undefined> {
+  let rest = Buffer.alloc(0)
+  for (;;) {
+    const chunk = readChunk()
+    if (chunk === undefined) break
+    rest = Buffer.concat([rest, chunk])
+    for (let at = rest.indexOf(0x0a); at >= 0; at = rest.indexOf(0x0a)) {
+      const line = rest.toString('utf8', 0, at)
+      rest = rest.subarray(at + 1)
+      yield line
+    }
+    if (rest.length > maxBytes) throw tooMuch(maxBytes)
+  }
+  if (rest.length > 0) yield rest.toString('utf8')
+}
+
+function readChunk(): Buffer | undefined {
+  const chunk = Buffer.alloc(65_536)
+  for (;;) {
+    try {
+      const read = readSync(0, chunk)
+      return read === 0 ? undefined : chunk.subarray(0, read)
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code
+      if (code === 'EOF') return undefined
+      if (code !== 'EAGAIN') throw new TokctlError('usage', `cannot read standard input (${code})`)
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+    }
+  }
+}
+
+function tooMuch(maxBytes: number): TokctlError {
+  return new TokctlError('usage', `standard input holds more than ${maxBytes} bytes`)
+}
+
+/**
+ * Reads stdin to its end, as text.
+ *
+ * @throws {TokctlError} `usage` for more than `maxBytes` or what is not UTF-8
+ */
+export function readInput(maxBytes: number): string {
+  const bytes = readBytes(maxBytes)
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw new TokctlError('usage', 'standard input is not UTF-8 text')
+  }
+}
+
+/**
+ * Asks a person at the terminal for a line that is not shown.
+ *
+ * @throws {TokctlError} `interrupted`
+ */
+export function askHidden(prompt: string): Promise<string> {
+  const { stdin } = process
+  // Before the question: what is typed at once would be shown otherwise.
+  stdin.setRawMode(true)
+  writeError(prompt)
+  stdin.setEncoding('utf8')
+  let line = ''
+  return new Promise<string>((resolve, reject) => {
+    const end = (finish: () => void): void => {
+      stdin.off('data', onData)
+      stdin.setRawMode(false)
+      stdin.pause()
+      writeError('\n')
+      finish()
+    }
+    const onData = (text: string): void => {
+      for (const char of text) {
+        if (char === '\r' || char === '\n' || char === '\u0004') {
+          end(() => resolve(line))
+          return
+        }
+        if (char === '\u0003') {
+          end(() => reject(new TokctlError('interrupted', 'interrupted')))
+          return
+        }
+        if (char === '\u007f' || char === '\b') line = [...line].slice(0, -1).join('')
+        else line += char
+      }
+    }
+    stdin.on('data', onData)
+    stdin.resume()
+  })
+}
+
+/**
+ * Asks a person at the terminal for a line.
+ *
+ * @throws What the signal gives as its reason
+ */
+export function askLine(prompt: string, signal: AbortSignal): Promise<string> {
+  const { stdin } = process
+  writeError(prompt)
+  stdin.setEncoding('utf8')
+  let text = ''
+  return new Promise<string>((resolve, reject) => {
+    const end = (finish: () => void): void => {
+      stdin.off('data', onData)
+      stdin.off('end', onEnd)
+      signal.removeEventListener('abort', onAbort)
+      stdin.pause()
+      finish()
+    }
+    const onEnd = (): void => end(() => resolve(text))
+    const onAbort = (): void => end(() => reject(signal.reason))
+    const onData = (more: string): void => {
+      text += more
+      const at = text.indexOf('\n')
+      if (at >= 0) end(() => resolve(text.slice(0, at).replace(/\r$/, '')))
+    }
+    stdin.on('data', onData)
+    stdin.on('end', onEnd)
+    signal.addEventListener('abort', onAbort)
+    stdin.resume()
+    if (signal.aborted) onAbort()
+  })
+}
+
+/**
+ * Waits for a line that a person pastes at the terminal, which does not show it: a terminal that shows lines cuts them
+ * after 4096 characters, and some addresses are longer. Ctrl-C is the signal that it always is.
+ *
+ * @throws What the signal gives as its reason
+ */
+export function readPasted(signal: AbortSignal): Promise<string> {
+  const { stdin } = process
+  stdin.setRawMode(true)
+  stdin.setEncoding('utf8')
+  let line = ''
+  return new Promise<string>((resolve, reject) => {
+    const end = (finish: () => void): void => {
+      stdin.off('data', onData)
+      signal.removeEventListener('abort', onAbort)
+      stdin.setRawMode(false)
+      stdin.pause()
+      finish()
+    }
+    const onAbort = (): void => end(() => reject(signal.reason))
+    const onData = (text: string): void => {
+      for (const char of text) {
+        if (char === '\r' || char === '\n') {
+          end(() => resolve(line))
+          return
+        }
+        if (char === '\u0003') process.kill(process.pid, 'SIGINT')
+        else if (char === '\u0015') line = ''
+        else if (char === '\u007f' || char === '\b') line = line.slice(0, -1)
+        else if (line.length < maxPastedLength) line += char
+      }
+    }
+    stdin.on('data', onData)
+    signal.addEventListener('abort', onAbort)
+    stdin.resume()
+    if (signal.aborted) onAbort()
+  })
+}
+
+let holds = 0
+
+/**
+ * Keeps signals from ending the process: they are heard, and count once what is held has ended.
+ *
+ * @returns What ends that.
+ */
+export function holdSignals(): () => void {
+  holds++
+  return () => {
+    holds--
+  }
+}
+
+function endSoon(exitCode: number): void {
+  setTimeout(() => (holds > 0 ? endSoon(exitCode) : process.exit(exitCode)), 1000).unref()
+}
+
+/**
+ * Turns SIGINT, SIGTERM and SIGHUP into an abort, so that programs that were started end too and the lock is freed.
+ * A second signal, or a second without an end, ends the process at once, unless signals are held.
+ */
+export function abortOnSignals(): AbortSignal {
+  const controller = new AbortController()
+  const listeners: [name: NodeJS.Signals, listener: () => void][] = []
+  for (const [name, code, exitCode] of [
+    ['SIGINT', 'interrupted', 130],
+    ['SIGTERM', 'terminated', 143],
+    ['SIGHUP', 'terminated', 143],
+  ] as const) {
+    const listener = (): void => {
+      if (controller.signal.aborted && holds === 0) process.exit(exitCode)
+      endSoon(exitCode)
+      controller.abort(new TokctlError(code, code))
+    }
+    process.on(name, listener)
+    listeners.push([name, listener])
+  }
+  leaveSignals = () => {
+    for (const [name, listener] of listeners) process.off(name, listener)
+  }
+  return controller.signal
+}
+
+/** Starts a program that outlives this one and holds none of its streams. */
+export async function startDetached(self: readonly string[], args: readonly string[]): Promise<void> {
+  const { spawn } = await import('node:child_process')
+  const [program, ...rest] = self
+  const child = spawn(program!, [...rest, ...args], { detached: true, stdio: 'ignore', windowsHide: true })
+  // A renewal that cannot be started is tried again by the next caller.
+  child.on('error', () => {})
+  child.unref()
+}

@@ -1,0 +1,99 @@
+import { TokctlError } from '../core/errors.ts'
+import { Secret } from '../core/secret.ts'
+import type { Store } from '../store/store.ts'
+import type { Define } from './command.ts'
+import { askHidden, isTerminal, readInput, writeOut } from './io.ts'
+
+const maxSecretBytes = 1 << 20
+
+/** `tokctl secret set|list|delete`: values for `{ secret = "name" }`. A value is never an argument. */
+export const define: Define = (program, run) => {
+  const secret = program
+    .command('secret')
+    .summary('keep secrets for profiles')
+    .description('Keeps secrets that profiles refer to as { secret = "name" }.')
+  secret
+    .command('set')
+    .description('Keeps a secret: asked for at a terminal without showing it, else read from stdin.')
+    .argument('<name>', 'how profiles refer to it')
+    .addHelpText('after', '\nExample:\n  op read op://vault/item | tokctl secret set corp-client')
+    .action((name: string) =>
+      run(async ({ app, options }) => {
+        checkName(name)
+        const store = keeping(await app.secrets())
+        const value = (await isTerminal(0))
+          ? await ask(name, options.input)
+          : readInput(maxSecretBytes).replace(/\r?\n$/, '')
+        if (value === '') {
+          throw new TokctlError('usage', 'an empty secret is not kept', {
+            hint: `run: printf %s "$VALUE" | tokctl secret set ${name}`,
+          })
+        }
+        await store.set({ kind: 'secret', name }, new Secret(value))
+      }),
+    )
+  secret
+    .command('list')
+    .description('Lists the names of the kept secrets, one a line.')
+    .addHelpText('after', '\nExample:\n  tokctl secret list')
+    .action(() =>
+      run(async ({ app }) => {
+        const keys = await (await app.secrets()).list()
+        const names = keys.filter(({ kind }) => kind === 'secret').map(({ name }) => name)
+        writeOut(
+          names
+            .sort()
+            .map(name => `${name}\n`)
+            .join(''),
+        )
+      }),
+    )
+  secret
+    .command('delete')
+    .description('Forgets a kept secret.')
+    .argument('<name>', 'how profiles refer to it')
+    .addHelpText('after', '\nExample:\n  tokctl secret delete corp-client')
+    .action((name: string) =>
+      run(async ({ app }) => {
+        checkName(name)
+        if (await (await app.secrets()).delete({ kind: 'secret', name })) return
+        throw new TokctlError('secret_not_kept', `no secret "${name}" is kept`, {
+          hint: 'run: tokctl secret list',
+        })
+      }),
+    )
+}
+
+async function ask(name: string, mayAsk: boolean): Promise<string> {
+  if (!mayAsk) {
+    throw new TokctlError('usage', `the value of "${name}" would have to be asked for`, {
+      hint: `run: printf %s "$VALUE" | tokctl secret set ${name}`,
+    })
+  }
+  return askHidden(`value of "${name}" (not shown): `)
+}
+
+function keeping(store: Store): Store {
+  if (store.kind === 'memory') {
+    throw new TokctlError('store_unavailable', 'the memory store keeps no secret beyond this call', {
+      hint: 'choose another store: kind = "keychain" or kind = "file"',
+    })
+  }
+  if (!store.keepsRefreshTokens) {
+    throw new TokctlError('store_unavailable', 'there is no keychain on this machine to keep a secret in', {
+      hint: 'choose sealed files by name: kind = "file" under [store]',
+    })
+  }
+  return store
+}
+
+function checkName(name: string): void {
+  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) return
+  throw new TokctlError(
+    'usage',
+    `"${name.slice(0, 70).replace(/[^\x20-\x7e]/g, ' ')}" is not a name for a secret`,
+    {
+      hint: 'use up to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
+    },
+  )
+}

@@ -1,0 +1,142 @@
+import { type App, createApp } from './app.ts'
+import type { CommandContext, GlobalOptions } from './cli/command.ts'
+import { printToken } from './cli/get.ts'
+import {
+  abortOnSignals,
+  holdSignals,
+  isNoTerminal,
+  isTerminal,
+  monotonic,
+  readEnvironment,
+  startDetached,
+  writeError,
+} from './cli/io.ts'
+import { plainOptions, readPlainGet } from './cli/plain-get.ts'
+import { readPlainHelper } from './cli/plain-helper.ts'
+import type { RunWith } from './cli/program.ts'
+import { type ReportOptions, report, warn } from './cli/report.ts'
+import { type Clock, systemClock } from './core/time.ts'
+
+declare const __VERSION__: string
+declare const __COMMIT__: string
+
+/** What starts this program: the script to start another one with, and a place for compiled code. */
+export interface Runtime {
+  readonly script: string
+  /** Keeps V8's compiled code for the next start; called where more than a cached token was served. */
+  saveCodeCache(): void
+}
+
+const clock: Clock = { ...systemClock, monotonic }
+
+/** Waiting in silence for longer than this looks like a hang. */
+const silentWaitMs = 2000
+
+/** Runs the program: argv in, exit code out. */
+export async function main(runtime: Runtime): Promise<void> {
+  const argv = process.argv.slice(2)
+  let app: App | undefined
+  let exitCode = 0
+  let wasHit = false
+  // Read before the rest, so that a command line that is wrong is told in the form that was asked for.
+  let options: ReportOptions = {
+    json: argv.includes('--json-errors'),
+    debug: argv.includes('--debug'),
+    env: process.env,
+  }
+  const runWith: RunWith = async (given, work, command) => {
+    const global = { ...given, input: given.input && process.env['TOKCTL_NO_INPUT'] !== '1' }
+    options = { ...options, json: global.jsonErrors, debug: global.debug, config: global.config }
+    const started = start(runtime, global, {
+      isHelper: command === 'helper',
+      onMiss() {
+        wasHit = false
+      },
+      exitWith(code) {
+        exitCode = code
+      },
+    })
+    app = started.app
+    wasHit = true
+    await work(started)
+  }
+  try {
+    const plain = readPlainGet(argv)
+    const helper = readPlainHelper(argv)
+    if (plain !== undefined) await runWith(plain.global, printToken(plain.name, plain.options), 'get')
+    else if (helper !== undefined) {
+      const { speak } = await import('./cli/helper.ts')
+      await runWith(plainOptions, speak(helper.protocol, helper.words), 'helper')
+    } else await (await import('./cli/program.ts')).runCommand(argv, versionText(), runWith)
+  } catch (error) {
+    exitCode = await report(error, options)
+  }
+  app?.close()
+  if (!wasHit) runtime.saveCodeCache()
+  // A stuck native call outlives process.exit; its output is written, so nothing is lost but the exit code.
+  if (app?.isStuck()) process.kill(process.pid, 'SIGKILL')
+  process.exit(exitCode)
+}
+
+function versionText(): string {
+  return `tokctl ${__VERSION__} (${__COMMIT__}) node ${process.version} ${process.platform} ${process.arch}`
+}
+
+interface RunHooks {
+  /** Another tool reads what is said: no warnings, no word about waiting. */
+  readonly isHelper: boolean
+  onMiss(): void
+  exitWith(code: number): void
+}
+
+function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): CommandContext {
+  const { isHelper, onMiss, exitWith } = hooks
+  const environment = readEnvironment(runtime.script)
+  const isVerbose = options.verbose
+  let waitTold = false
+  let signal: AbortSignal | undefined
+  const trace = (message: string): void => {
+    if (isVerbose) writeError(`tokctl: ${message}\n`)
+  }
+  const app = createApp({
+    environment,
+    clock,
+    configFlag: options.config,
+    notices: {
+      warn: isHelper ? () => {} : warn,
+      trace,
+      hold: holdSignals,
+      onMiss,
+      waiting(profile, holder, waitedMs) {
+        const who = holder === undefined ? 'another process' : `process ${holder.pid}`
+        if (isHelper || waitedMs < silentWaitMs ? !isVerbose : isNoTerminal(2)) return
+        // Between taking the lock and saying so a holder has no name yet.
+        if (waitTold || (holder === undefined && waitedMs < silentWaitMs)) return
+        waitTold = true
+        const tell = (): void => writeError(`tokctl: waiting for ${who}, which renews profile "${profile}"\n`)
+        if (isVerbose) tell()
+        else isTerminal(2).then(isOne => isOne && tell())
+      },
+    },
+    renewLater: (configFile, profile) =>
+      startDetached(environment.self, [
+        'refresh',
+        '--if-stale',
+        '--no-input',
+        '--config',
+        configFile,
+        profile,
+      ]),
+  })
+  return {
+    app,
+    clock,
+    environment,
+    options,
+    exitWith,
+    signal() {
+      signal ??= abortOnSignals()
+      return signal
+    },
+  }
+}
