@@ -1,0 +1,56 @@
+import type { Clock, EpochMs } from '../../src/core/time.ts'
+
+/** A clock that stands still until it is advanced; sleepers wake when their time has come, earliest first. */
+export interface FakeClock extends Clock {
+  advance(ms: number): Promise<void>
+  /** Moves the wall clock alone, as a person or a time server does. */
+  set(now: EpochMs): void
+  readonly sleepers: number
+}
+
+/** Makes one that starts at a round instant. */
+export function fakeClock(start: EpochMs = 1_800_000_000_000): FakeClock {
+  let wall = start
+  let elapsed = 0
+  const sleepers = new Set<{ at: number; wake(): void }>()
+  return {
+    now: () => Math.round(wall),
+    monotonic: () => elapsed,
+    sleep: (ms, signal) =>
+      new Promise(resolve => {
+        if (signal?.aborted) return resolve()
+        const sleeper = { at: elapsed + Math.max(0, ms), wake: resolve }
+        sleepers.add(sleeper)
+        signal?.addEventListener('abort', () => {
+          sleepers.delete(sleeper)
+          resolve()
+        })
+      }),
+    async advance(ms) {
+      const end = elapsed + ms
+      for (;;) {
+        await settled()
+        const next = [...sleepers].filter(s => s.at <= end).sort((a, b) => a.at - b.at)[0]
+        if (next === undefined) break
+        wall += next.at - elapsed
+        elapsed = next.at
+        sleepers.delete(next)
+        next.wake()
+      }
+      wall += end - elapsed
+      elapsed = end
+      await settled()
+    },
+    set(now) {
+      wall = now
+    },
+    get sleepers() {
+      return sleepers.size
+    },
+  }
+}
+
+// Lets every promise that can settle do so; setImmediate runs after all of them.
+function settled(): Promise<void> {
+  return new Promise(resolve => setImmediate(() => setImmediate(resolve)))
+}
