@@ -1,7 +1,8 @@
 // `npm test`: installs what the tests need from Debian, builds, checks types and style, runs the tests.
 // Arguments go to vitest. --forbid-skips, or CI=true, makes a skipped test a failure.
 // The last line is always `N passed, N failed`, with `, N skipped` where there were any.
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { accessSync, constants, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
@@ -22,6 +23,9 @@ const needed = {
   chromedriver: 'chromium-driver',
 }
 
+/** A worker that spins is beyond any test's own time limit: the run ends all the same, and says so. */
+const runLimitMinutes = 14
+
 const args = process.argv.slice(2).filter(arg => arg !== '--forbid-skips')
 const forbidsSkips = args.length + 2 < process.argv.length || process.env.CI === 'true'
 const count = { passed: 0, failed: 0, skipped: 0 }
@@ -29,7 +33,7 @@ const count = { passed: 0, failed: 0, skipped: 0 }
 if (setUp() && step('build', ['scripts/build.mjs'])) {
   step('types', ['node_modules/typescript/bin/tsc', '--noEmit'])
   step('style', ['node_modules/@biomejs/biome/bin/biome', 'check', '.'])
-  runTests()
+  await runTests()
 }
 const skipped = count.skipped > 0 ? `, ${count.skipped} skipped` : ''
 console.log(`${count.passed} passed, ${count.failed} failed${skipped}`)
@@ -76,16 +80,24 @@ function step(name, command) {
   return status === 0 || fail(`${name}: ended with ${signal ?? status}`)
 }
 
-function runTests() {
+async function runTests() {
   const scratch = mkdtempSync(join(tmpdir(), 'tokctl-results-'))
   const results = join(scratch, 'results.json')
   try {
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${results}`]
-    const { status } = spawnSync(
-      process.execPath,
-      [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...reporters, ...args],
-      { cwd: root, stdio: 'inherit' },
-    )
+    const vitest = [join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...reporters, ...args]
+    // A group of its own, so that its workers end with it; a terminal's Ctrl-C is passed on.
+    const child = spawn(process.execPath, vitest, { cwd: root, stdio: 'inherit', detached: true })
+    const endAll = signal => process.kill(-child.pid, signal)
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => endAll(signal))
+    const limit = setTimeout(() => {
+      fail(
+        `the tests did not end within ${runLimitMinutes} minutes; the file that hangs is the one not listed above`,
+      )
+      endAll('SIGKILL')
+    }, runLimitMinutes * 60_000)
+    const [status] = await once(child, 'exit')
+    clearTimeout(limit)
     const failedBefore = count.failed
     let told
     try {

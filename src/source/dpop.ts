@@ -19,8 +19,11 @@ const issuedBeforeMs = 5000
 
 /** Makes a key on P-256. @returns The private JWK, as JSON. */
 export function makeDpopKey(): Secret {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  return new Secret(JSON.stringify(privateKey.export({ format: 'jwk' })))
+  // The generator exports it: a key object fresh from it that is asked for its JWK while the collector runs can make Node 20
+  // wait for itself, for ever.
+  const encoding: object = { format: 'jwk' }
+  const options = { namedCurve: 'P-256', privateKeyEncoding: encoding, publicKeyEncoding: encoding }
+  return new Secret(JSON.stringify(generateKeyPairSync('ec', options).privateKey))
 }
 
 /**

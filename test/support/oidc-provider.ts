@@ -1,4 +1,11 @@
-import { createPublicKey, generateKeyPairSync, type JsonWebKey, type X509Certificate } from 'node:crypto'
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type JsonWebKey,
+  type KeyObject,
+  type X509Certificate,
+} from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
@@ -44,8 +51,11 @@ const issuedForSeconds = 600
 /** @param certificates - Of the TLS listener; its authority also vouches for the client `mtls`. */
 export async function startOidcProvider(certificates: Certificates): Promise<OidcProvider> {
   const { default: OidcProviderClass, errors } = await quietly(() => import('oidc-provider'))
-  const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
-  const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve }).privateKey
+  // Read from their PEM: Node 20 can wait for itself for ever when a key fresh from its generator is exported as a JWK.
+  const read = ({ privateKey }: { privateKey: KeyObject }) =>
+    createPrivateKey(privateKey.export({ format: 'pem', type: 'pkcs8' }))
+  const rsa = read(generateKeyPairSync('rsa', { modulusLength: 2048 }))
+  const ec = (namedCurve: string) => read(generateKeyPairSync('ec', { namedCurve }))
   const keys = {
     RS256: rsa,
     RS384: rsa,
@@ -56,7 +66,7 @@ export async function startOidcProvider(certificates: Certificates): Promise<Oid
     ES256: ec('P-256'),
     ES384: ec('P-384'),
     ES512: ec('P-521'),
-    EdDSA: generateKeyPairSync('ed25519').privateKey,
+    EdDSA: read(generateKeyPairSync('ed25519')),
   }
   const privateKeys: Record<string, string> = {}
   for (const [alg, key] of Object.entries(keys)) {
