@@ -19,6 +19,7 @@ const needed = {
   faketime: 'faketime',
   openssl: 'openssl',
   git: 'git',
+  curl: 'curl',
   chromium: 'chromium',
   chromedriver: 'chromium-driver',
 }

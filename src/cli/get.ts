@@ -7,7 +7,7 @@ import { type Define, durationOption, type Work } from './command.ts'
 import { writeOut } from './io.ts'
 import { defaultOutput } from './plain-get.ts'
 
-const outputs = ['token', 'header', 'json', 'curl', 'env'] as const
+const outputs = ['token', 'header', 'json', 'curl', 'netrc', 'env'] as const
 type Output = (typeof outputs)[number]
 
 /** As they were written. */
@@ -68,11 +68,15 @@ export function printToken(name: string, options: GetOptions): Work {
       if (signedIn === undefined) throw error
       return signedIn
     })
-    writeOut(output === 'json' ? await json(token, profile, clock.now()) : print(token, profile, output))
+    writeOut(await print(token, profile, output, clock.now()))
   }
 }
 
-function print(token: Token, profile: Profile, output: Exclude<Output, 'json'>): string {
+async function print(token: Token, profile: Profile, output: Output, now: EpochMs): Promise<string> {
+  if (token.members !== undefined && output !== 'token') {
+    const { printMembers } = await import('./print-members.ts')
+    return printMembers(token.members, token, profile, output, now)
+  }
   const value = token.accessToken.expose()
   switch (output) {
     case 'token':
@@ -82,6 +86,10 @@ function print(token: Token, profile: Profile, output: Exclude<Output, 'json'>):
     case 'curl':
       // A curl configuration file: quotes and backslashes are escaped in double quotes.
       return `header = "Authorization: ${scheme(token, profile)} ${value.replace(/["\\]/g, '\\$&')}"\n`
+    case 'netrc':
+      return (await import('./netrc.ts')).netrc(token, profile)
+    case 'json':
+      return json(token, profile, now)
     case 'env':
       return `export TOKEN='${value.replaceAll("'", `'\\''`)}'\n`
   }
@@ -99,17 +107,27 @@ export function scheme(token: Token, profile: Profile): string {
 }
 
 async function json(token: Token, profile: Profile, now: EpochMs): Promise<string> {
-  const { expiresAt, obtainedAt, dpopKey } = token
+  const { dpopKey } = token
   const shown = {
     profile: profile.name,
     access_token: token.accessToken.expose(),
     token_type: token.tokenType,
     scope: token.scope ?? null,
-    expires_at: expiresAt === undefined ? null : formatInstant(expiresAt),
-    expires_in: expiresAt === undefined ? null : Math.max(0, Math.floor((expiresAt - now) / 1000)),
-    obtained_at: formatInstant(obtainedAt),
+    ...lifeOf(token, now),
   }
   if (dpopKey === undefined) return `${JSON.stringify(shown)}\n`
   const { jwkThumbprint } = await import('../source/dpop.ts')
   return `${JSON.stringify({ ...shown, jkt: jwkThumbprint(dpopKey) })}\n`
+}
+
+/** How long a token lives, as `-o json` tells it. */
+export function lifeOf(
+  { expiresAt, obtainedAt }: Token,
+  now: EpochMs,
+): Record<string, string | number | null> {
+  return {
+    expires_at: expiresAt === undefined ? null : formatInstant(expiresAt),
+    expires_in: expiresAt === undefined ? null : Math.max(0, Math.floor((expiresAt - now) / 1000)),
+    obtained_at: formatInstant(obtainedAt),
+  }
 }

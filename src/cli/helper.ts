@@ -21,7 +21,7 @@ export const define: Define = (program, run) => {
     .summary("speak another tool's credential protocol")
     .description(`Answers another tool in its own words: ${Object.keys(protocols).join(', ')}.`)
     .argument('<protocol>', 'the tool that asks')
-    .argument('[words...]', 'what that tool says; a profile for kubectl, gcp and pnpm')
+    .argument('[words...]', 'what that tool says; a profile for kubectl, aws, gcp and pnpm')
     .allowUnknownOption()
     .addHelpText('after', '\nExample:\n  git config --global credential.helper "!tokctl helper git"')
     .action((name: string, args: string[]) => run(speak(name, args)))
@@ -38,7 +38,8 @@ export function speak(name: string, args: readonly string[]): Work {
     if (greeting === undefined) {
       // What is not UTF-8 becomes a character that no token, host or user has.
       const stdin = protocol.reads(args) ? readBytes(maxInputBytes).toString('utf8') : ''
-      const { stdout, exitCode } = await ask(stdin)
+      const { stdout, exitCode, file } = await ask(stdin)
+      if (file !== undefined) await keep(file, context.environment)
       writeOut(stdout)
       context.exitWith(exitCode)
       return
@@ -47,6 +48,21 @@ export function speak(name: string, args: readonly string[]): Work {
     for (const line of readLines(maxInputBytes)) {
       if (line.trim() !== '') writeOut((await ask(line)).stdout)
     }
+  }
+}
+
+async function keep(
+  { path, content, needed }: NonNullable<Reply['file']>,
+  { pid }: CommandContext['environment'],
+): Promise<void> {
+  const { writeFileAtomic } = await import('../core/atomic-file.ts')
+  try {
+    writeFileAtomic(path, content, pid)
+  } catch (error) {
+    // Without it the tool merely asks again, unless it looks nowhere else.
+    if (!needed) return
+    const { code } = error as NodeJS.ErrnoException
+    throw new TokctlError('output_failed', `cannot write "${path}" (${code})`)
   }
 }
 

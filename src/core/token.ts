@@ -1,9 +1,12 @@
-import type { Secret } from './secret.ts'
+import { Secret } from './secret.ts'
 import type { EpochMs } from './time.ts'
 
 /** A token as a source gives it and a caller gets it. */
 export interface Token {
+  /** Of a source that yields named members: all of them, as `membersText` writes them. */
   readonly accessToken: Secret
+  /** What a source yields that has no one token, such as a pair of keys: each value by the name it was given. */
+  readonly members?: Readonly<Record<string, Secret>>
   /** As the server spelled it, `Bearer` where it said nothing (RFC 6749 §7.1). */
   readonly tokenType: string
   /** The granted scope, space-separated (RFC 6749 §3.3); `undefined` when neither asked for nor told. */
@@ -26,4 +29,10 @@ export interface Token {
  */
 export function isTokenText(text: string): boolean {
   return /^[\x21-\x7e]+$/.test(text)
+}
+
+/** Writes named members as one line of JSON, which stands for them wherever a token would: in `get`, in `reject`. */
+export function membersText(members: Readonly<Record<string, Secret>>): Secret {
+  const values = Object.entries(members).map(([name, value]) => [name, value.expose()])
+  return new Secret(JSON.stringify(Object.fromEntries(values)))
 }

@@ -29,6 +29,7 @@ export type KeyType =
   | 'key_file'
   | 'claims'
   | 'permissions'
+  | 'members'
 
 /** One key of the configuration. */
 export interface KeySpec {
@@ -71,6 +72,13 @@ const tls: KeyTable = {
   ca_file: { type: 'path', about: 'PEM file of certificate authorities, trusted beside the usual ones' },
   client_certificate: { type: 'secret', about: 'certificate for mutual TLS, as PEM' },
   client_key: { type: 'secret', about: 'its private key, as PEM' },
+}
+
+const members: KeyTable = {
+  members: {
+    type: 'members',
+    about: 'named values in the place of one token, each with its place in the answer',
+  },
 }
 
 const client: KeyTable = {
@@ -185,6 +193,9 @@ export const sourceKeys: Readonly<Record<SourceName, KeyTable>> = {
       maxMs: 86_400_000,
       handling: true,
     },
+    ...members,
+    expires_in_path: { type: 'dotted', about: 'where the lifetime in seconds stands; expires_in otherwise' },
+    expires_at_path: { type: 'dotted', about: 'where the end stands; expires_at otherwise' },
   },
   static: {
     token: { type: 'secret', about: 'the token', required: true },
@@ -202,7 +213,8 @@ export const sourceKeys: Readonly<Record<SourceName, KeyTable>> = {
     bearer: { type: 'secret', about: 'token of the request itself' },
     json: { type: 'json', about: 'body; references may stand wherever a string may' },
     form: { type: 'form', about: 'body of form fields, plain or as references' },
-    token_path: { type: 'dotted', about: 'where the token stands in the answer', required: true },
+    token_path: { type: 'dotted', about: 'where the token stands in the answer' },
+    ...members,
     expires_in_path: { type: 'dotted', about: 'where its lifetime in seconds stands' },
     expires_at_path: { type: 'dotted', about: 'where its end stands' },
     ...tls,

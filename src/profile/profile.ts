@@ -123,11 +123,18 @@ export interface ClientCredentialsProfile extends ProfileCommon, OAuthClient {
   readonly source: 'client_credentials'
 }
 
+/** What a source yields in the place of one token: a name for each value, and its dotted path in the answer. */
+export type Members = Readonly<Record<string, string>>
+
 /** A program whose stdout is the token. */
 export interface CommandProfile extends ProfileCommon {
   readonly source: 'command'
   readonly command: readonly string[]
   readonly timeout_ms: number
+  readonly members?: Members
+  /** Dotted; `expires_in` and `expires_at` where they are not set. */
+  readonly expires_in_path?: string
+  readonly expires_at_path?: string
 }
 
 /** A token kept as a secret. */
@@ -161,7 +168,9 @@ export interface HttpProfile extends ProfileCommon, TlsKeys {
   readonly bearer?: SecretRef
   readonly json?: JsonBody
   readonly form?: Readonly<Record<string, PlainOrSecret>>
-  readonly token_path: string
+  /** Dotted; either this or `members` is set. */
+  readonly token_path?: string
+  readonly members?: Members
   readonly expires_in_path?: string
   readonly expires_at_path?: string
 }

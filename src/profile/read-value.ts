@@ -77,11 +77,7 @@ export const readers: Readonly<Record<KeyType, Reader>> = {
   form: (value, reading) =>
     readMap(value, reading, (field, at, name) => readPlainOrSecret(field, at, secretField.test(name))),
   json: (value, reading) => readJson(value, reading, false),
-  dotted(value, reading) {
-    const text = readText(value, reading)
-    if (text === undefined || text.split('.').every(step => step.trim() !== '')) return text
-    return reading.report('expected a path such as "data.token" or "items.0.token"')
-  },
+  dotted: readDotted,
   flag: (value, { report }) =>
     typeof value === 'boolean' ? value : report(`expected true or false, got ${typeOf(value)}`),
   port(value, { report }) {
@@ -106,6 +102,11 @@ export const readers: Readonly<Record<KeyType, Reader>> = {
   },
   claims: (value, reading) => readMap(value, reading, readClaim),
   permissions: (value, reading) => readMap(value, reading, readPermission),
+  members(value, reading) {
+    const members = readMap(value, reading, readMember)
+    if (members === undefined || Object.keys(members).length > 0) return members
+    return reading.report('must not be empty', membersHint)
+  },
 }
 
 // What requests carry by themselves (RFC 6749 §4, RFC 7523 §2.2, RFC 7636 §4, RFC 8693 §2.1), and what has a key of its own.
@@ -347,6 +348,20 @@ function readClaim(field: unknown, at: Reading, name: string): string | number |
   }
   if (typeof field === 'string') return readPlain(field, at)
   return at.report(`expected a string, a number, true or false, got ${typeOf(field)}`)
+}
+
+const membersHint =
+  'write members = { AccessKeyId = "Credentials.AccessKeyId", SecretAccessKey = "Credentials.SecretAccessKey" }'
+
+function readMember(field: unknown, at: Reading, name: string): string | undefined {
+  if (!/^[A-Za-z_]\w*$/.test(name)) return at.report('a member has a name of letters, digits and "_"')
+  return readDotted(field, at)
+}
+
+function readDotted(value: unknown, reading: Reading): string | undefined {
+  const text = readText(value, reading)
+  if (text === undefined || text.split('.').every(step => step.trim() !== '')) return text
+  return reading.report('expected a path such as "data.token" or "items.0.token"')
 }
 
 const permissionLevels = ['read', 'write', 'admin']

@@ -29,7 +29,12 @@ export function referenceProblems(profiles: ReadonlyMap<string, Unbound>): Probl
         const meant = nearest(needed, profiles.keys())
         const text = `unknown profile "${printable(needed)}"`
         problems.push({ path, text: meant === undefined ? text : `${text}; did you mean "${meant}"?` })
-      } else if (!done.has(needed)) visit(needed)
+      } else {
+        if (profiles.get(needed)!['members'] !== undefined) {
+          problems.push({ path, text: `profile "${printable(needed)}" yields named members, not one token` })
+        }
+        if (!done.has(needed)) visit(needed)
+      }
     }
     trail.pop()
     done.add(name)

@@ -9,7 +9,8 @@ import { either, type KeyPath, own, type Problem, secretHint, type Table } from 
 
 /** Checks the keys of one profile against each other. */
 export function sourceProblems(source: SourceName, table: Table, fields: Table, path: KeyPath): Problem[] {
-  if (source === 'http') return httpProblems(table, fields, path)
+  if (source === 'http') return [...httpProblems(table, fields, path), ...membersProblems(table, path)]
+  if (source === 'command') return membersProblems(table, path)
   if (source === 'ci') return ciProblems(table, fields, path)
   if (source === 'github_app') return githubProblems(table, fields, path)
   if (!isClient(source)) return []
@@ -206,8 +207,26 @@ function githubProblems(table: Table, fields: Table, path: KeyPath): Problem[] {
   return problems
 }
 
+function membersProblems(table: Table, path: KeyPath): Problem[] {
+  if (!has(table, 'members')) return []
+  const problems: Problem[] = []
+  if (has(table, 'token_path')) {
+    const text = 'members and token_path exclude each other: a source yields one token or named members'
+    problems.push({ path: [...path, 'token_path'], text })
+  }
+  if (has(table, 'match')) {
+    const text = 'named members are no token for a URL'
+    problems.push({ path: [...path, 'match'], text, hint: 'leave match out' })
+  }
+  return problems
+}
+
 function httpProblems(table: Table, fields: Table, path: KeyPath): Problem[] {
   const problems = tlsProblems(table, path)
+  if (!has(table, 'token_path') && !has(table, 'members')) {
+    const text = 'token_path is missing: where the token stands in the answer'
+    problems.push({ path, text })
+  }
   const exclude = (a: string, b: string, why: string): void => {
     if (has(table, a) && has(table, b))
       problems.push({ path: [...path, b], text: `${a} and ${b} exclude each other: ${why}` })

@@ -1,5 +1,5 @@
 import { TokctlError } from '../core/errors.ts'
-import { type Ask, type Protocol, profileArgument, reply, tokenText } from './protocol.ts'
+import { type Ask, type Protocol, profileArgument, type Reply, reply, tokenText } from './protocol.ts'
 
 const urn = 'urn:ietf:params:oauth:token-type:'
 /** What the libraries take, and the member that holds it. */
@@ -9,11 +9,18 @@ const members: Readonly<Record<string, string>> = {
   [`${urn}saml2`]: 'saml_response',
 }
 
-type GcpAsk = Ask & { readonly tokenType: string }
+interface GcpAnswer {
+  readonly tokenType: string
+  /** Where the library looks before it asks; it never writes there itself. */
+  readonly outputFile?: string | undefined
+  /** stdout is a person's terminal: the answer stands in the file alone. */
+  readonly isInteractive?: boolean
+}
+type GcpAsk = Ask & GcpAnswer
 
 /**
  * Executables of Google's external accounts. The kind of token is the one that `GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE` names.
- * A failure is an answer too: the libraries read stdout and stderr as one, so nothing stands beside it.
+ * None of the libraries takes an access token. A failure is an answer too: the libraries read stdout and stderr as one, so nothing stands beside it.
  *
  * @see google.aip.dev, AIP-4117
  */
@@ -26,11 +33,16 @@ export const protocol: Protocol<GcpAsk> = {
     if (env['GOOGLE_EXTERNAL_ACCOUNT_REVOKE'] === '1') {
       return { kind: 'answered', tokenType, reply: failed('usage', 'run: tokctl logout') }
     }
-    if (Object.hasOwn(members, tokenType)) return { kind: 'get', of, tokenType }
-    return { kind: 'answered', tokenType, reply: failed('usage', 'this token type is not offered') }
+    const outputFile = env['GOOGLE_EXTERNAL_ACCOUNT_OUTPUT_FILE'] || undefined
+    const isInteractive = outputFile !== undefined && env['GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE'] === '1'
+    if (Object.hasOwn(members, tokenType)) {
+      return { kind: 'get', of, tokenType, outputFile, isInteractive }
+    }
+    const message = 'of this token type nothing is offered: set subject_token_type to id_token, jwt or saml2'
+    return { kind: 'answered', tokenType, reply: failed('usage', message) }
   },
 
-  encode(outcome, { tokenType }) {
+  encode(outcome, { tokenType, outputFile, isInteractive = false }) {
     if (outcome instanceof TokctlError) {
       const { code, message, hint } = outcome
       return failed(code, hint === undefined ? message : `${message} (${hint})`)
@@ -39,12 +51,17 @@ export const protocol: Protocol<GcpAsk> = {
     const { expiresAt } = outcome.token
     const life = expiresAt === undefined ? {} : { expiration_time: Math.floor(expiresAt / 1000) }
     const token = { [members[tokenType]!]: tokenText(outcome) }
-    return reply(
-      `${JSON.stringify({ version: 1, success: true, token_type: tokenType, ...token, ...life })}\n`,
-    )
+    const answer = `${JSON.stringify({ version: 1, success: true, token_type: tokenType, ...token, ...life })}\n`
+    if (outputFile === undefined) return reply(answer)
+    if (expiresAt === undefined) {
+      const message = 'output_file needs to know when the token ends, and it does not tell: set default_ttl'
+      return failed('usage', message)
+    }
+    const file = { path: outputFile, content: answer, needed: isInteractive }
+    return { ...reply(isInteractive ? '' : answer), file }
   },
 }
 
-function failed(code: string, message: string): ReturnType<typeof reply> {
+function failed(code: string, message: string): Reply {
   return reply(`${JSON.stringify({ version: 1, success: false, code, message })}\n`)
 }

@@ -49,6 +49,13 @@ export type Ask =
 export interface Reply {
   readonly stdout: string
   readonly exitCode: number
+  /** What the tool reads again before it asks the next time. */
+  readonly file?: {
+    readonly path: string
+    readonly content: string
+    /** The tool reads it there and not from stdout, so that it is no answer unless it is written. */
+    readonly needed: boolean
+  }
 }
 
 /** A token, and what its profile says about handing it out. */
@@ -104,9 +111,14 @@ export function isWireText(text: string): boolean {
 /**
  * The token's text, fit for a line and a header.
  *
- * @throws {TokctlError} `invalid_response`
+ * @throws {TokctlError} `invalid_response`; `usage` for named members
  */
 export function tokenText({ token }: Grant): string {
+  if (token.members !== undefined) {
+    throw new TokctlError('usage', 'this profile yields named members, and the tool asks for one token', {
+      hint: 'name a profile without members',
+    })
+  }
   const text = token.accessToken.expose()
   if (isTokenText(text)) return text
   throw new TokctlError('invalid_response', 'the token holds a character that cannot be handed on')

@@ -5,6 +5,7 @@ export const protocols: Readonly<Record<string, () => Promise<{ readonly protoco
   git: () => import('./git.ts'),
   docker: () => import('./docker.ts'),
   kubectl: () => import('./kubectl.ts'),
+  aws: () => import('./aws.ts'),
   bazel: () => import('./bazel.ts'),
   cargo: () => import('./cargo.ts'),
   gcp: () => import('./gcp.ts'),

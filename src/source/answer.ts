@@ -1,7 +1,8 @@
 import { type ErrorCode, type ErrorDetails, printable, TokctlError } from '../core/errors.ts'
 import { Secret } from '../core/secret.ts'
 import type { EpochMs } from '../core/time.ts'
-import { isTokenText, type Token } from '../core/token.ts'
+import { isTokenText, membersText, type Token } from '../core/token.ts'
+import type { Members } from '../profile/profile.ts'
 import { expiryOf, readRetryAfter, readSeconds, serverAhead } from './lifetime.ts'
 import type { HttpResponse } from './transport.ts'
 
@@ -44,6 +45,8 @@ export class AnswerError extends TokctlError {
 export interface AnswerShape {
   /** Dotted. */
   readonly tokenPath: string
+  /** In the place of the one token. */
+  readonly members?: Members | undefined
   readonly expiresInPath: string | undefined
   readonly expiresAtPath: string | undefined
   /** The scope that was asked for: granted unless the answer says otherwise (RFC 6749 §5.1). */
@@ -86,9 +89,10 @@ export function readAnswer(answered: Answered, shape: AnswerShape): Token {
   const unusable = (what: string): TokctlError =>
     new AnswerError('invalid_response', `${from} answered ${response.status} ${what}`, response.status)
 
-  const text = at(json, shape.tokenPath)
-  if (typeof text !== 'string' || text === '') throw unusable(`without ${shape.tokenPath}`)
-  if (!isTokenText(text)) throw unusable('with a token that holds characters no token may have')
+  const held =
+    shape.members === undefined
+      ? readText(json, shape.tokenPath, unusable)
+      : readMembers(json, shape.members, unusable)
   const type = readTokenType(json, shape.dpop)
   if (type === undefined) {
     const shown = printable(withoutSecrets(String(json['token_type']), answered.secrets))
@@ -100,11 +104,11 @@ export function readAnswer(answered: Answered, shape: AnswerShape): Token {
   const told = {
     expiresIn: shape.expiresInPath === undefined ? undefined : at(json, shape.expiresInPath),
     expiresAt: shape.expiresAtPath === undefined ? undefined : at(json, shape.expiresAtPath),
-    accessToken: text,
+    accessToken: held.members === undefined ? held.accessToken.expose() : '',
   }
   const { refresh_token } = json
   return {
-    accessToken: new Secret(text),
+    ...held,
     tokenType: type,
     scope: readScope(json['scope']) ?? shape.scope,
     obtainedAt: sentAt,
@@ -112,6 +116,35 @@ export function readAnswer(answered: Answered, shape: AnswerShape): Token {
     refreshToken:
       typeof refresh_token === 'string' && refresh_token !== '' ? new Secret(refresh_token) : undefined,
   }
+}
+
+type Held = Pick<Token, 'accessToken' | 'members'>
+
+function readText(json: JsonObject, path: string, unusable: (what: string) => TokctlError): Held {
+  const text = at(json, path)
+  if (typeof text !== 'string' || text === '') throw unusable(`without ${path}`)
+  if (!isTokenText(text)) throw unusable('with a token that holds characters no token may have')
+  return { accessToken: new Secret(text) }
+}
+
+/**
+ * Reads named members. Pure.
+ *
+ * @param unusable - Makes the failure of what is wrong: `without …`, `with …`.
+ */
+export function readMembers(
+  json: JsonObject,
+  paths: Members,
+  unusable: (what: string) => TokctlError,
+): Required<Held> {
+  const members: Record<string, Secret> = {}
+  for (const [name, path] of Object.entries(paths)) {
+    const text = at(json, path)
+    if (typeof text !== 'string' || text === '') throw unusable(`without ${path}`)
+    if (!isTokenText(text)) throw unusable(`with characters in ${path} that no credential may have`)
+    members[name] = new Secret(text)
+  }
+  return { accessToken: membersText(members), members }
 }
 
 /**

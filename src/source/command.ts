@@ -4,7 +4,7 @@ import { childEnvironment } from '../core/program.ts'
 import { Secret } from '../core/secret.ts'
 import { isTokenText, type Token } from '../core/token.ts'
 import type { CommandProfile } from '../profile/profile.ts'
-import { readJsonObject, readTokenType } from './answer.ts'
+import { at, type JsonObject, readJsonObject, readMembers, readTokenType } from './answer.ts'
 import { expiryOf } from './lifetime.ts'
 import type { SourcePorts, TokenSource } from './source.ts'
 
@@ -51,6 +51,12 @@ export function command(profile: CommandProfile, { clock, run, environment }: So
     const text = stdout.trim()
     if (text === '') throw fail('printed nothing')
     const common = { scope: undefined, obtainedAt, refreshToken: undefined }
+    if (profile.members !== undefined) {
+      const json = readJsonObject(text)
+      if (json === undefined) throw fail('printed something that is not a JSON object')
+      const held = readMembers(json, profile.members, what => fail(`printed JSON ${what}`))
+      return { ...common, ...held, tokenType: 'Bearer', expiresAt: expiryIn(json, '', obtainedAt) }
+    }
     if (!text.startsWith('{')) {
       if (/[\r\n]/.test(text)) throw fail('printed more than one line')
       if (!isTokenText(text)) throw fail('printed something that is not a token')
@@ -59,15 +65,20 @@ export function command(profile: CommandProfile, { clock, run, environment }: So
     }
     const json = readJsonObject(text)
     if (json === undefined) throw fail('printed JSON that cannot be read')
-    const { access_token, expires_in, expires_at } = json
+    const { access_token } = json
     if (typeof access_token !== 'string' || access_token === '')
       throw fail('printed JSON without access_token')
     if (!isTokenText(access_token)) throw fail('printed a token that holds characters no token may have')
     const tokenType = readTokenType(json)
     if (tokenType === undefined) throw fail('printed a token of a type that tokctl cannot use')
-    const told = { expiresIn: expires_in, expiresAt: expires_at, accessToken: access_token }
-    const expiresAt = expiryOf(told, obtainedAt, 0, profile.default_ttl_ms)
+    const expiresAt = expiryIn(json, access_token, obtainedAt)
     return { ...common, accessToken: new Secret(access_token), tokenType, expiresAt }
+  }
+
+  function expiryIn(json: JsonObject, accessToken: string, obtainedAt: number): number | undefined {
+    const { expires_in_path = 'expires_in', expires_at_path = 'expires_at', default_ttl_ms } = profile
+    const told = { expiresIn: at(json, expires_in_path), expiresAt: at(json, expires_at_path), accessToken }
+    return expiryOf(told, obtainedAt, 0, default_ttl_ms)
   }
 }
 

@@ -57,7 +57,8 @@ export function http(profile: HttpProfile, ports: SourcePorts): TokenSource {
           })
           const answered = { response, from: host, sentAt, receivedAt: clock.now(), secrets }
           const token = readAnswer(answered, {
-            tokenPath: profile.token_path,
+            tokenPath: profile.token_path ?? '',
+            members: profile.members,
             expiresInPath: profile.expires_in_path,
             expiresAtPath: profile.expires_at_path,
             scope: undefined,

@@ -1,6 +1,6 @@
 import { Secret } from '../core/secret.ts'
 import type { EpochMs } from '../core/time.ts'
-import { isTokenText, type Token } from '../core/token.ts'
+import { isTokenText, membersText, type Token } from '../core/token.ts'
 
 /** What a store keeps for a profile. */
 export interface CacheRecord {
@@ -30,7 +30,9 @@ export function encodeRecord(record: CacheRecord): Secret {
       v: version,
       etag: record.etag,
       binding: record.binding,
-      access_token: token?.accessToken.expose(),
+      ...(token?.members === undefined
+        ? { access_token: token?.accessToken.expose() }
+        : { members: encodeMembers(token.members) }),
       token_type: token?.tokenType,
       scope: token?.scope,
       obtained_at: token?.obtainedAt,
@@ -73,12 +75,13 @@ export function decodeRecord(text: Secret): CacheRecord | 'newer' | undefined {
 }
 
 function decodeToken(json: Record<string, unknown>, dpopKey: Secret | undefined): Token | undefined {
-  const { access_token, token_type, scope, obtained_at, expires_at } = json
-  if (typeof access_token !== 'string' || !isTokenText(access_token)) return undefined
+  const { token_type, scope, obtained_at, expires_at } = json
+  const held = json['members'] === undefined ? decodeText(json) : decodeMembers(json['members'])
+  if (held === undefined) return undefined
   if (typeof token_type !== 'string' || !isInstant(obtained_at)) return undefined
   if (expires_at !== undefined && !isInstant(expires_at)) return undefined
   return {
-    accessToken: new Secret(access_token),
+    ...held,
     tokenType: token_type,
     scope: typeof scope === 'string' ? scope : undefined,
     obtainedAt: obtained_at,
@@ -86,6 +89,26 @@ function decodeToken(json: Record<string, unknown>, dpopKey: Secret | undefined)
     refreshToken: undefined,
     ...(dpopKey === undefined ? {} : { dpopKey }),
   }
+}
+
+type Held = Pick<Token, 'accessToken' | 'members'>
+
+function decodeText({ access_token: text }: Record<string, unknown>): Held | undefined {
+  return typeof text === 'string' && isTokenText(text) ? { accessToken: new Secret(text) } : undefined
+}
+
+function encodeMembers(members: NonNullable<Token['members']>): Record<string, string> {
+  return Object.fromEntries(Object.entries(members).map(([name, value]) => [name, value.expose()]))
+}
+
+function decodeMembers(json: unknown): Held | undefined {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) return undefined
+  const members: Record<string, Secret> = {}
+  for (const [name, value] of Object.entries(json)) {
+    if (typeof value !== 'string' || !isTokenText(value)) return undefined
+    members[name] = new Secret(value)
+  }
+  return Object.keys(members).length === 0 ? undefined : { accessToken: membersText(members), members }
 }
 
 function isInstant(value: unknown): value is EpochMs {

@@ -1,8 +1,8 @@
-import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ahead, clientProfile, corp } from '../support/corp.ts'
-import { program, type RunOptions, run, start } from '../support/run.ts'
+import { program, type RunOptions, run, scratch, start } from '../support/run.ts'
 
 const matching = 'match = ["https://git.example.com", "https://reg.example.com"]'
 const asked = 'protocol=https\nhost=git.example.com\n'
@@ -343,4 +343,145 @@ test("a helper's hit reads what a hit reads and one file more, and opens no sock
     const ours = calls.flatMap(call => /"[^"]*\/dist\/cli\/([^"]+)"/.exec(call)?.[1] ?? [])
     expect(ours).toEqual(['main.cjs', 'main.cache', 'helper.cjs', 'helper.cache'])
   }
+})
+
+describe('aws', () => {
+  const keys = (n: number): string =>
+    JSON.stringify({
+      Keys: { Id: `AKIA${n}`, Secret: `canary-${n}`, Token: `session-${n}`, End: '2037-01-01T00:00:00Z' },
+    })
+  // Each run of it gives the next keys.
+  const config = (at: { path: string }): string => `
+[profile.keys]
+source = "command"
+command = ["/bin/sh", "-c", 'echo x >> ${at.path}/runs; sed -n "$(wc -l < ${at.path}/runs)p" ${at.path}/answers']
+members = { AccessKeyId = "Keys.Id", SecretAccessKey = "Keys.Secret", SessionToken = "Keys.Token" }
+expires_at_path = "Keys.End"
+`
+  const home = () => {
+    const at = scratch()
+    at.writeConfig(config(at))
+    at.write('answers', `${keys(1)}\n${keys(2)}\n`)
+    return at
+  }
+
+  test('keys are fetched once, kept sealed, and answered from there', async () => {
+    const at = home()
+    for (let i = 0; i < 2; i++) {
+      const { code, stdout, stderr } = await run(['helper', 'aws', 'keys'], { at })
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+      expect(JSON.parse(stdout)).toMatchObject({
+        Version: 1,
+        AccessKeyId: 'AKIA1',
+        SecretAccessKey: 'canary-1',
+      })
+      expect(stdout).toMatch(/"Expiration":"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"\}\n$/)
+    }
+    expect(readFileSync(join(at.path, 'runs'), 'utf8')).toBe('x\n')
+    for (const file of readdirSync(at.stateDir, { recursive: true, withFileTypes: true })) {
+      if (file.isFile())
+        expect(readFileSync(join(file.parentPath, file.name), 'latin1')).not.toContain('canary')
+    }
+    expect((await run(['status'], { at })).stdout).toMatch(/^keys +command +fresh/m)
+  })
+
+  test('get prints the members as one line, which reject takes; and as JSON and variables', async () => {
+    const at = home()
+    const line = '{"AccessKeyId":"AKIA1","SecretAccessKey":"canary-1","SessionToken":"session-1"}\n'
+    expect(await run(['get', 'keys'], { at })).toMatchObject({ code: 0, stdout: line, stderr: '' })
+    const json = JSON.parse((await run(['get', 'keys', '-o', 'json'], { at })).stdout)
+    expect(json).toMatchObject({ profile: 'keys', members: JSON.parse(line), expires_in: expect.any(Number) })
+    expect(json).not.toHaveProperty('access_token')
+    expect((await run(['get', 'keys', '-o', 'env'], { at })).stdout).toBe(
+      "export AccessKeyId='AKIA1'\nexport SecretAccessKey='canary-1'\nexport SessionToken='session-1'\n",
+    )
+    for (const form of ['header', 'curl', 'netrc']) {
+      expect(await run(['get', 'keys', '-o', form], { at })).toMatchObject({
+        code: 2,
+        stdout: '',
+        stderr: `tokctl: error: profile "keys" yields named members, which "${form}" has no room for\ntokctl: hint: run: tokctl get keys -o json\n`,
+      })
+    }
+    expect(await run(['reject', 'keys'], { at, input: line })).toMatchObject(silent)
+    expect(JSON.parse((await run(['helper', 'aws', 'keys'], { at })).stdout)).toMatchObject({
+      AccessKeyId: 'AKIA2',
+    })
+  })
+
+  test('a profile of one token is no answer, and says what is missing', async () => {
+    const { options } = await corp()
+    expect(await run(['helper', 'aws', 'corp'], options)).toMatchObject({
+      code: 3,
+      stdout: '',
+      stderr: expect.stringMatching(
+        /^tokctl: error: the profile yields no AccessKeyId and no SecretAccessKey\ntokctl: hint: write members = /,
+      ),
+    })
+  })
+})
+
+describe('gcp with an output file', () => {
+  test('the answer stands there too, for its owner alone', async () => {
+    const { auth, at, options } = await corp()
+    const output = join(at.path, 'out.json')
+    const env = { ...options.env, GOOGLE_EXTERNAL_ACCOUNT_OUTPUT_FILE: output }
+    const { stdout, stderr } = await run(['helper', 'gcp', 'corp'], { ...options, env })
+    expect(stderr).toBe('')
+    expect(readFileSync(output, 'utf8')).toBe(stdout)
+    expect(statSync(output).mode & 0o777).toBe(0o600)
+    expect(JSON.parse(stdout)).toMatchObject({ success: true, id_token: 'token-1' })
+    expect(auth.count()).toBe(1)
+  })
+
+  test('one that cannot be written is done without, unless the library reads nothing else', async () => {
+    const { at, options } = await corp()
+    const output = join(at.path, 'nowhere', 'out.json')
+    const env = { ...options.env, GOOGLE_EXTERNAL_ACCOUNT_OUTPUT_FILE: output }
+    const served = await run(['helper', 'gcp', 'corp'], { ...options, env })
+    expect(served).toMatchObject({ code: 0, stderr: '' })
+    expect(served.stdout).toContain('"id_token":"token-1"')
+    const interactive = { ...env, GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE: '1' }
+    expect(await run(['helper', 'gcp', 'corp'], { ...options, env: interactive })).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: `tokctl: error: cannot write "${output}" (ENOENT)\n`,
+    })
+  })
+})
+
+describe('get -o netrc', () => {
+  test('is a line for each host that the profile matches, and curl takes it', async () => {
+    const { auth, at, options } = await corp(
+      'match = ["http://127.0.0.1:1", "https://b.example/x", "https://b.example"]\nusername = "bot"',
+    )
+    const { code, stdout, stderr } = await run(['get', 'corp', '-o', 'netrc'], options)
+    expect({ code, stdout, stderr }).toEqual({
+      code: 0,
+      stdout: 'machine 127.0.0.1 login bot password token-1\nmachine b.example login bot password token-1\n',
+      stderr: '',
+    })
+    const file = at.write('netrc', stdout)
+    const curl = { ...options, program: ['curl', '--silent', '--netrc-file', file] }
+    expect((await run([`${auth.url}/hello`], curl)).code).toBe(0)
+    expect(auth.requests.at(-1)?.headers.authorization).toBe(
+      `Basic ${Buffer.from('bot:token-1').toString('base64')}`,
+    )
+  })
+
+  test('a profile that matches nothing, or has a user that cannot be written, is a wrong command', async () => {
+    const nothing = await corp()
+    expect(await run(['get', 'corp', '-o', 'netrc'], nothing.options)).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(
+        /^tokctl: error: profile "corp" matches no host that a netrc could name\ntokctl: hint: write match = /,
+      ),
+    })
+    const spaced = await corp('match = ["b.example"]\nusername = "a b"')
+    expect(await run(['get', 'corp', '-o', 'netrc'], spaced.options)).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: 'tokctl: error: the username of profile "corp" holds a character that a netrc cannot\n',
+    })
+  })
 })

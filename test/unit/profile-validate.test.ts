@@ -903,6 +903,11 @@ form = { user = "u", password = { env = "P" } }
 token_path = "t"
 client_certificate = { env = "C" }
 client_key = { env = "K" }
+[profile.keys]
+source = "command"
+command = ["sts"]
+members = { AccessKeyId = "Credentials.AccessKeyId", SecretAccessKey = "list.0.key" }
+expires_at_path = "Credentials.Expiration"
 `
   const { store, profiles } = parse(toml)
   expect(store).toBe('keychain')

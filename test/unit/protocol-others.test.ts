@@ -260,7 +260,23 @@ const cases: Case[] = [
     what: 'another type',
     protocol: 'gcp',
     given: { args: ['corp'], env: { GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE: `${urn}x` } },
-    stdout: '{"version":1,"success":false,"code":"usage","message":"this token type is not offered"}\n',
+    stdout:
+      '{"version":1,"success":false,"code":"usage","message":"of this token type nothing is offered: set subject_token_type to id_token, jwt or saml2"}\n',
+  },
+  {
+    what: 'an access token, which none of the libraries takes',
+    protocol: 'gcp',
+    given: { args: ['corp'], env: { GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE: `${urn}access_token` } },
+    stdout:
+      '{"version":1,"success":false,"code":"usage","message":"of this token type nothing is offered: set subject_token_type to id_token, jwt or saml2"}\n',
+  },
+  {
+    what: 'an output file, and no end of the token',
+    protocol: 'gcp',
+    given: { args: ['corp'], env: { GOOGLE_EXTERNAL_ACCOUNT_OUTPUT_FILE: '/o' } },
+    outcome: lasting,
+    stdout:
+      '{"version":1,"success":false,"code":"usage","message":"output_file needs to know when the token ends, and it does not tell: set default_ttl"}\n',
   },
   {
     what: 'a revocation',
@@ -290,7 +306,7 @@ test.each<[protocol: string, given: Partial<Input>, url: string]>([
   expect(ask(await load(protocol), given, 'get').of).toEqual({ url })
 })
 
-test.each(['kubectl', 'pnpm', 'gcp'])('%s takes the profile by its name', async name => {
+test.each(['kubectl', 'pnpm', 'gcp', 'aws'])('%s takes the profile by its name', async name => {
   expect(ask(await load(name), { args: ['corp'] }, 'get').of).toEqual({ profile: 'corp' })
 })
 
@@ -376,5 +392,42 @@ test('only Cargo speaks first, and only as a plugin', async () => {
     const { greeting } = await load(name)
     expect(greeting?.(['--cargo-plugin'])).toBe(name === 'cargo' ? '{"v":[1]}\n' : undefined)
     expect(greeting?.([])).toBe(undefined)
+  }
+})
+
+test.each([
+  ['0', true],
+  ['1', false],
+])(
+  'gcp: with INTERACTIVE=%s the answer stands in the output file, and on stdout: %s',
+  async (flag, onStdout) => {
+    const env = {
+      GOOGLE_EXTERNAL_ACCOUNT_OUTPUT_FILE: '/o/cache.json',
+      GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE: flag,
+    }
+    const content = `{"version":1,"success":true,"token_type":"${urn}id_token","id_token":"token-1","expiration_time":1893456000}\n`
+    expect(said(await load('gcp'), { args: ['corp'], env })).toEqual({
+      stdout: onStdout ? content : '',
+      exitCode: 0,
+      file: { path: '/o/cache.json', content, needed: !onStdout },
+    })
+  },
+)
+
+test('named members are given to none that asks for one token', async () => {
+  const members = { A: new Secret('a') }
+  for (const [name, given] of [
+    ['pnpm', { args: ['corp'] }],
+    ['kubectl', { args: ['corp'] }],
+    ['gcp', { args: ['corp'] }],
+    ['terraform', { args: ['get', 'h'] }],
+  ] as const) {
+    const protocol = await load(name)
+    expect(() => said(protocol, given, grant({ members })), name).toThrow(
+      expect.objectContaining({
+        code: 'usage',
+        message: 'this profile yields named members, and the tool asks for one token',
+      }),
+    )
   }
 })
