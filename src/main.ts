@@ -44,6 +44,10 @@ export async function main(runtime: Runtime): Promise<void> {
     debug: argv.includes('--debug'),
     env: process.env,
   }
+  const settle = (): void => {
+    app?.close()
+    if (!wasHit) runtime.saveCodeCache()
+  }
   const runWith: RunWith = async (given, work, command) => {
     const global = { ...given, input: given.input && process.env['TOKCTL_NO_INPUT'] !== '1' }
     options = { ...options, json: global.jsonErrors, debug: global.debug, config: global.config }
@@ -55,6 +59,7 @@ export async function main(runtime: Runtime): Promise<void> {
       exitWith(code) {
         exitCode = code
       },
+      settle,
     })
     app = started.app
     wasHit = true
@@ -71,8 +76,7 @@ export async function main(runtime: Runtime): Promise<void> {
   } catch (error) {
     exitCode = await report(error, options)
   }
-  app?.close()
-  if (!wasHit) runtime.saveCodeCache()
+  settle()
   // A stuck native call outlives process.exit; its output is written, so nothing is lost but the exit code.
   if (app?.isStuck()) process.kill(process.pid, 'SIGKILL')
   process.exit(exitCode)
@@ -87,10 +91,11 @@ interface RunHooks {
   readonly isHelper: boolean
   onMiss(): void
   exitWith(code: number): void
+  settle(): void
 }
 
 function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): CommandContext {
-  const { isHelper, onMiss, exitWith } = hooks
+  const { isHelper, onMiss, exitWith, settle } = hooks
   const environment = readEnvironment(runtime.script)
   const isVerbose = options.verbose
   let waitTold = false
@@ -134,6 +139,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
     environment,
     options,
     exitWith,
+    settle,
     signal() {
       signal ??= abortOnSignals()
       return signal

@@ -67,7 +67,7 @@ function namedBrowsers(list: string, url: string, platform: NodeJS.Platform): st
 async function start([name = '', ...args]: readonly string[], environment: Environment): Promise<boolean> {
   const [{ spawn }, { findProgram }] = await Promise.all([
     import('node:child_process'),
-    import('../core/run-program.ts'),
+    import('../core/find-program.ts'),
   ])
   const env = childEnvironment(environment.env)
   let program: string

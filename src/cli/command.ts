@@ -23,6 +23,8 @@ export interface CommandContext {
   signal(): AbortSignal
   /** The exit code of a run that is no failure of ours; 0 without it. */
   exitWith(code: number): void
+  /** What is done at the end of every run, for a command that gives this process to another program. */
+  settle(): void
 }
 
 /** What a command does. */

@@ -3,6 +3,7 @@ import type { Define } from './command.ts'
 /** Every command, found by its name, one file each. */
 export const commands: Readonly<Record<string, () => Promise<{ readonly define: Define }>>> = {
   get: () => import('./get.ts'),
+  exec: () => import('./exec.ts'),
   refresh: () => import('./refresh.ts'),
   login: () => import('./login.ts'),
   logout: () => import('./logout.ts'),

@@ -331,12 +331,48 @@ export function abortOnSignals(): AbortSignal {
   return controller.signal
 }
 
+/**
+ * Hears signals instead of dying of them, or of what `abortOnSignals` made of them.
+ *
+ * @returns What ends that.
+ */
+export function onSignals(
+  names: readonly NodeJS.Signals[],
+  listener: (name: NodeJS.Signals) => void,
+): () => void {
+  leaveSignals()
+  for (const name of names) process.on(name, listener)
+  return () => {
+    for (const name of names) process.off(name, listener)
+  }
+}
+
+/** Programs that were started here and may end while this process lives. */
+let left = 0
+
+/**
+ * Puts another program in the place of this process, which keeps its id, its streams and its terminal.
+ * Returns where that cannot be done: an old Node, Windows, or a program of ours that another one would have to wait for.
+ */
+export function replaceProcess(file: string, argv: readonly string[], env: Environment['env']): void {
+  const { execve } = process as { execve?(file: string, args: readonly string[], env: object): void }
+  if (execve === undefined || process.platform === 'win32' || left > 0) return
+  leaveSignals()
+  // Node ignores these two, and what is ignored stays so in the next program; what is listened to does not.
+  for (const name of ['SIGPIPE', 'SIGXFSZ'] as const) process.on(name, () => {})
+  try {
+    execve.call(process, file, argv, env)
+  } catch {}
+}
+
 /** Starts a program that outlives this one and holds none of its streams. */
 export async function startDetached(self: readonly string[], args: readonly string[]): Promise<void> {
   const { spawn } = await import('node:child_process')
   const [program, ...rest] = self
   const child = spawn(program!, [...rest, ...args], { detached: true, stdio: 'ignore', windowsHide: true })
+  left++
+  child.on('exit', () => left--)
   // A renewal that cannot be started is tried again by the next caller.
-  child.on('error', () => {})
+  child.on('error', () => left--)
   child.unref()
 }

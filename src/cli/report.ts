@@ -36,7 +36,8 @@ export function warn(message: string): void {
 // A hint is there to be run as it stands.
 function withConfig(error: TokctlError, config: string | undefined): TokctlError {
   if (config === undefined || error.hint === undefined) return error
-  const command = /\btokctl (?=(?:get|refresh|reject|login|logout|status|profile|secret|helper)\b)/g
+  const command =
+    /\btokctl (?=(?:get|exec|refresh|reject|login|logout|status|profile|secret|helper|init|doctor|prune)\b)/g
   const hint = error.hint.replace(command, `tokctl --config ${shellWord(config)} `)
   const { code, message, profile, retryAfterMs, more } = error
   return new TokctlError(code, message, { hint, profile, retryAfterMs, more })

@@ -46,6 +46,8 @@ const table = {
   store_failed: [7, 'never'],
   secret_not_kept: [7, 'never'],
   state_dir_unsafe: [7, 'never'],
+  program_not_executable: [126, 'never'],
+  program_not_found: [127, 'never'],
   interrupted: [130, 'never'],
   terminated: [143, 'never'],
 } as const satisfies Record<string, readonly [exit: number, remembered: Remembered]>

@@ -1,11 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { accessSync, constants, statSync } from 'node:fs'
 import { platform } from 'node:os'
-import { isAbsolute, join } from 'node:path'
 import { printable, TokctlError } from './errors.ts'
+import { findProgram, noSuchProgram } from './find-program.ts'
 import type { ProgramCall, ProgramResult, RunProgram } from './program.ts'
 import { Secret } from './secret.ts'
-import { shellWord } from './shell-word.ts'
 import { formatDuration, maxTimerMs } from './time.ts'
 
 const isWindows = platform() === 'win32'
@@ -132,73 +130,12 @@ function end(child: ChildProcess): Promise<void> {
   })
 }
 
-/**
- * Looks a program up: a bare name in the absolute directories of `PATH`, never in the working directory.
- *
- * @throws {TokctlError} `command_failed`
- */
-export function findProgram(name: string, env: ProgramCall['env']): string {
-  return isWindows ? findOnWindows(name, env) : find(name, env)
-}
-
-// The system's own look-up would also take the working directory, where `PATH` names it by `.` or by nothing.
-function find(name: string, env: ProgramCall['env']): string {
-  if (name === '') throw failed(name, 'was not found')
-  if (name.includes('/')) return name
-  const found = directories(env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin', ':').map(directory =>
-    join(directory, name),
-  )
-  const program = found.find(isProgram)
-  if (program !== undefined) return program
-  throw found.some(isFile)
-    ? failed(name, 'may not be run', `run: chmod +x ${shellWord(found.find(isFile) ?? name)}`)
-    : missing(name)
-}
-
-function findOnWindows(name: string, env: ProgramCall['env']): string {
-  const variable = (wanted: string): string | undefined =>
-    env[Object.keys(env).find(key => key.toUpperCase() === wanted) ?? '']
-  const endings = ['', ...(variable('PATHEXT') ?? '.COM;.EXE;.BAT;.CMD').split(';')]
-  const places = /[\\/]/.test(name)
-    ? [name]
-    : directories(variable('PATH') ?? '', ';').map(place => join(place, name))
-  const program = places.flatMap(place => endings.map(ending => place + ending)).find(isFile)
-  if (program === undefined) throw missing(name)
-  if (!/\.(?:bat|cmd)$/i.test(program)) return program
-  // Arguments of a batch file are read by cmd.exe, whatever quotes are put around them.
-  throw failed(name, 'is a batch file, which only a shell can run', 'name the .exe that it starts')
-}
-
-function directories(path: string, separator: string): string[] {
-  return path.split(separator).filter(isAbsolute)
-}
-
-function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() === true
-}
-
-function isProgram(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return isFile(path)
-  } catch {
-    return false
-  }
-}
-
 function notStarted(name: string, error: NodeJS.ErrnoException): TokctlError {
-  if (error.code === 'ENOENT') return missing(name)
+  if (error.code === 'ENOENT') return noSuchProgram(name)
   if (error.code === 'EACCES') return failed(name, 'may not be run')
   return failed(name, `could not be started (${error.code ?? 'error'})`)
 }
 
-function missing(name: string): TokctlError {
-  const hint = name.includes('/')
-    ? 'check the path in the configuration'
-    : 'install it, or write its whole path'
-  return failed(name, 'was not found', hint)
-}
-
-function failed(name: string, what: string, hint?: string): TokctlError {
-  return new TokctlError('command_failed', `program "${printable(name)}" ${what}`, { hint })
+function failed(name: string, what: string): TokctlError {
+  return new TokctlError('command_failed', `program "${printable(name)}" ${what}`)
 }

@@ -458,6 +458,7 @@ test('help of every command fits a screen and is exit 0', async () => {
   for (const command of [
     [],
     ['get'],
+    ['exec'],
     ['refresh'],
     ['reject'],
     ['helper'],

@@ -18,7 +18,11 @@ interface Floor {
 const interfaces = ['store/store.ts', 'store/record.ts', 'source/source.ts']
 const floors: readonly Floor[] = [
   { name: 'words', holds: /^core\/(token|secret|errors|time|environment|program|shell-word)\.ts$/, on: [] },
-  { name: 'files', holds: /^core\/(state-dir|atomic-file|read-file|run-program)\.ts$/, on: ['words'] },
+  {
+    name: 'files',
+    holds: /^core\/(state-dir|atomic-file|find-program|read-file|run-program)\.ts$/,
+    on: ['words'],
+  },
   { name: 'profile', holds: /^profile\//, on: ['words', 'files'] },
   { name: 'source', holds: /^source\//, on: ['words', 'files', 'profile'] },
   { name: 'store', holds: /^store\//, on: ['words', 'files', 'profile'] },

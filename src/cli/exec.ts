@@ -1,0 +1,254 @@
+import type { ChildProcess } from 'node:child_process'
+import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs'
+import { printable, TokctlError } from '../core/errors.ts'
+import { isFile, isProgram, lookUpProgram } from '../core/find-program.ts'
+import { defaultTimeoutMs } from '../core/manager.ts'
+import { shellWord } from '../core/shell-word.ts'
+import type { Token } from '../core/token.ts'
+import { type CommandContext, type Define, durationOption } from './command.ts'
+import { isTerminal, onSignals, replaceProcess } from './io.ts'
+
+// The token is in the environment of the one program that is named, and nowhere else. Rules:
+//  - The program is looked for before a token is asked for.
+//  - It gets our streams, our terminal and our process group as they are; nothing of ours is written to stdout.
+//  - Where Node can, it takes our place. Elsewhere we wait: what a key at the terminal sends reaches it anyway, what is sent
+//    to us alone is passed on.
+
+const variablePattern = /^[A-Za-z_][A-Za-z0-9_]*$/
+const defaultVariable = 'TOKEN'
+
+interface ExecOptions {
+  readonly minValidity?: string
+  readonly timeout?: string
+}
+
+/** `tokctl exec PROFILE[=VAR]… -- COMMAND…`: runs a program with tokens in its environment. */
+export const define: Define = (program, run) => {
+  program
+    .command('exec')
+    .summary('run a program with tokens in its environment')
+    .description(
+      'Runs a program with tokens in its environment, and nowhere else; several are fetched at once. Its exit code is ours: 127 where it is not there, 126 where it cannot be run, 128 and the signal that ended it.',
+    )
+    .usage('[options] PROFILE[=VAR]... -- COMMAND [ARGUMENT]...')
+    .argument(
+      '<words...>',
+      `profiles, each with its variable (default: ${defaultVariable}), then -- and the program`,
+    )
+    .option('--min-validity <duration>', 'the tokens must live at least this long')
+    .option('--timeout <duration>', 'for the tokens, waiting included (default: 30s)')
+    .addHelpText('after', `\nExample:\n  tokctl exec corp=GIT_TOKEN -- sh -c 'test -n "$GIT_TOKEN"'`)
+    .action(
+      (words: readonly string[], options: ExecOptions, command: { parent: { rawArgs: string[] } | null }) =>
+        run(context => exec(words, command.parent?.rawArgs ?? [], options, context)),
+    )
+}
+
+async function exec(
+  words: readonly string[],
+  rawArgs: readonly string[],
+  options: ExecOptions,
+  context: CommandContext,
+): Promise<void> {
+  const at = rawArgs.indexOf('--')
+  const size = at < 0 ? 0 : rawArgs.length - at - 1
+  if (size === 0) {
+    throw new TokctlError('usage', 'no program is named', { hint: 'write: tokctl exec PROFILE -- COMMAND' })
+  }
+  const wanted = readWanted(words.slice(0, -size))
+  const [name = '', ...args] = words.slice(-size)
+  const minValidityMs =
+    options.minValidity === undefined ? undefined : durationOption('--min-validity', options.minValidity)
+  const timeoutMs =
+    options.timeout === undefined ? defaultTimeoutMs : durationOption('--timeout', options.timeout)
+  const { env: ours } = context.environment
+  const file = find(name, ours)
+
+  const tokens = await fetchAll([...new Set(wanted.values())], { minValidityMs, timeoutMs }, context)
+  const env = { ...ours }
+  for (const [variable, profile] of wanted) env[variable] = tokens.get(profile)!.accessToken.expose()
+  context.settle()
+  if (canBeReplaced(file, [name, ...args], env, context)) replaceProcess(file, [name, ...args], env)
+  context.exitWith(await runAndWait(file, name, args, env, context))
+}
+
+/** Variable → profile. */
+function readWanted(words: readonly string[]): Map<string, string> {
+  if (words.length === 0) {
+    throw new TokctlError('usage', 'no profile is named', { hint: 'write: tokctl exec PROFILE -- COMMAND' })
+  }
+  const wanted = new Map<string, string>()
+  for (const word of words) {
+    const at = word.indexOf('=')
+    const profile = at < 0 ? word : word.slice(0, at)
+    const variable = at < 0 ? defaultVariable : word.slice(at + 1)
+    if (!variablePattern.test(variable)) {
+      throw new TokctlError('usage', `"${printable(variable)}" is not the name of a variable`, {
+        hint: `use letters, digits and underscores: ${shellWord(profile)}=${defaultVariable}`,
+      })
+    }
+    const other = wanted.get(variable)
+    if (other !== undefined) {
+      throw new TokctlError('usage', `two tokens for the one variable "${variable}"`, {
+        hint: `name another one: ${shellWord(profile)}=${variable}_2`,
+      })
+    }
+    wanted.set(variable, profile)
+  }
+  return wanted
+}
+
+function find(name: string, env: CommandContext['environment']['env']): string {
+  const program = `program "${printable(name)}"`
+  const found = lookUpProgram(name, env)
+  if (found.kind === 'batch') {
+    throw new TokctlError(
+      'program_not_executable',
+      `${program} is a batch file, which only a shell can run`,
+      {
+        hint: `write: tokctl exec PROFILE -- cmd /c ${printable(name)}`,
+      },
+    )
+  }
+  if (found.kind === 'missing' || !existsSync(found.file)) {
+    throw new TokctlError('program_not_found', `${program} was not found`, {
+      hint: name.includes('/') ? 'check its path' : 'install it, or write its whole path',
+    })
+  }
+  if (!isFile(found.file)) throw new TokctlError('program_not_executable', `${program} is not a file`)
+  if (found.kind === 'not_executable' || !isProgram(found.file)) {
+    throw new TokctlError('program_not_executable', `${program} may not be run`, {
+      hint: `run: chmod +x ${shellWord(found.file)}`,
+    })
+  }
+  return found.file
+}
+
+/** All at once; where one fails the others are still kept before that is told. */
+async function fetchAll(
+  names: readonly string[],
+  ask: { readonly minValidityMs: number | undefined; readonly timeoutMs: number },
+  context: CommandContext,
+): Promise<Map<string, Token>> {
+  const { app, signal } = context
+  const profiles = []
+  for (const name of names) profiles.push(await app.profile(name))
+  const results = await Promise.allSettled(profiles.map(profile => app.manager.get(profile, ask, signal)))
+  const tokens = new Map<string, Token>()
+  for (const [i, result] of results.entries()) {
+    const profile = profiles[i]!
+    tokens.set(
+      profile.name,
+      result.status === 'fulfilled'
+        ? result.value
+        : await signedIn(result.reason, profile, ask.timeoutMs, context),
+    )
+  }
+  return tokens
+}
+
+async function signedIn(
+  error: unknown,
+  profile: Awaited<ReturnType<CommandContext['app']['profile']>>,
+  timeoutMs: number,
+  context: CommandContext,
+): Promise<Token> {
+  if (!(error instanceof TokctlError) || error.code !== 'login_required') throw error
+  const { offerSignIn } = await import('./login.ts')
+  const token = await offerSignIn(profile, context, timeoutMs)
+  if (token === undefined) throw error
+  return token
+}
+
+// What cannot be put in our place leaves nobody to say so: only what is sure to start is.
+const certainBytes = 100_000
+
+function canBeReplaced(
+  file: string,
+  argv: readonly string[],
+  env: CommandContext['environment']['env'],
+  { environment: { platform } }: CommandContext,
+): boolean {
+  const size = [...argv, ...Object.entries(env).flat()].reduce(
+    (sum, word) => sum + Buffer.byteLength(word ?? ''),
+    0,
+  )
+  if (size > certainBytes) return false
+  const head = readHead(file)
+  const magic = head.length < 4 ? 0 : head.readUInt32BE(0)
+  if (platform === 'linux' && magic === 0x7f454c46) return true
+  if (platform === 'darwin' && [0xcffaedfe, 0xcefaedfe, 0xcafebabe].includes(magic)) return true
+  const interpreter = /^#! *(\/[^ \n]+)[^\n]*\n/.exec(head.toString('latin1'))?.[1]
+  return interpreter !== undefined && isProgram(interpreter)
+}
+
+function readHead(file: string): Buffer {
+  try {
+    const fd = openSync(file, 'r')
+    try {
+      const head = Buffer.alloc(256)
+      return head.subarray(0, readSync(fd, head))
+    } finally {
+      closeSync(fd)
+    }
+  } catch {
+    // It may be run and not read.
+    return Buffer.alloc(0)
+  }
+}
+
+// SIGUSR1 among them: Node would open a debugger in a process that holds tokens.
+const passedOn: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']
+const ofTheTerminal: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGBREAK']
+
+async function runAndWait(
+  file: string,
+  name: string,
+  args: readonly string[],
+  env: CommandContext['environment']['env'],
+  { environment: { platform } }: CommandContext,
+): Promise<number> {
+  const [{ spawn }, { constants }] = await Promise.all([import('node:child_process'), import('node:os')])
+  const sharesKeys = await isInForeground(platform)
+  const names = platform === 'win32' ? ofTheTerminal : [...passedOn, ...ofTheTerminal]
+  let child: ChildProcess | undefined
+  const leave = onSignals(names, signal => {
+    if (!sharesKeys || !ofTheTerminal.includes(signal)) child?.kill(signal)
+  })
+  try {
+    const argv0 = platform === 'win32' ? {} : { argv0: name }
+    const started = spawn(file, args, { ...argv0, env: env as NodeJS.ProcessEnv, stdio: 'inherit' })
+    child = started
+    return await new Promise<number>((resolve, reject) => {
+      started.once('error', error => reject(notStarted(name, error)))
+      started.once('exit', (code, signal) => resolve(code ?? 128 + (constants.signals[signal!] ?? 0)))
+    })
+  } catch (error) {
+    throw error instanceof TokctlError ? error : notStarted(name, error as NodeJS.ErrnoException)
+  } finally {
+    leave()
+  }
+}
+
+/** Whether a key at the terminal signals the program as well as us, since both are in its foreground. */
+async function isInForeground(platform: NodeJS.Platform): Promise<boolean> {
+  if (platform === 'linux') {
+    try {
+      // Fields 5 and 8 of proc_pid_stat(5): our process group, and the one in the terminal's foreground.
+      const stat = readFileSync('/proc/self/stat', 'latin1')
+      const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      return group === foreground
+    } catch {}
+  }
+  for (const stream of [0, 1, 2] as const) if (await isTerminal(stream)) return true
+  return false
+}
+
+function notStarted(name: string, { code }: NodeJS.ErrnoException): TokctlError {
+  const program = `program "${printable(name)}"`
+  // The file was there a moment ago: what is missing is the interpreter that its first line names, or our directory.
+  if (code === 'ENOENT') {
+    return new TokctlError('program_not_found', `${program} cannot be started: what runs it was not found`)
+  }
+  return new TokctlError('program_not_executable', `${program} cannot be started (${code ?? 'error'})`)
+}
