@@ -66,7 +66,13 @@ async function exec(
 
   const tokens = await fetchAll([...new Set(wanted.values())], { minValidityMs, timeoutMs }, context)
   const env = { ...ours }
-  for (const [variable, profile] of wanted) env[variable] = tokens.get(profile)!.accessToken.expose()
+  for (const [variable, profile] of wanted) {
+    const { accessToken, members } = tokens.get(profile)!
+    // Where no variable is named, each of them goes by its own name.
+    const isNamed = words.includes(`${profile}=${variable}`)
+    const values = members === undefined || isNamed ? { [variable]: accessToken } : members
+    for (const [name, value] of Object.entries(values)) env[name] = value.expose()
+  }
   context.settle()
   if (canBeReplaced(file, [name, ...args], env, context)) replaceProcess(file, [name, ...args], env)
   context.exitWith(await runAndWait(file, name, args, env, context))

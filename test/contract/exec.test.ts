@@ -67,6 +67,19 @@ test('one that fails: its error and exit code, the program is not started, and t
   expect(await run(['get', 'good', '--cached'], options)).toMatchObject({ code: 0, stdout: 'token-1\n' })
 })
 
+test('named members go by their own names, and as one line of JSON where a variable is named', async () => {
+  const at = scratch()
+  at.writeConfig(`[profile.keys]
+source = "command"
+command = ["printf", "%s", '{"key":"k-1","secret":"s-1","expires_in":60}']
+members = { KEY = "key", KEY_SECRET = "secret" }
+`)
+  const bare = await run(['exec', 'keys', ...shell('echo "$KEY $KEY_SECRET $TOKEN"')], { at })
+  expect(bare).toMatchObject({ code: 0, stdout: 'k-1 s-1 \n', stderr: '' })
+  const named = await run(['exec', 'keys=ALL', ...shell('echo "$ALL$KEY"')], { at })
+  expect(named.stdout).toBe('{"KEY":"k-1","KEY_SECRET":"s-1"}\n')
+})
+
 describe('what is wrong with the command line or the program is told before anybody is asked', () => {
   const cases: [name: string, args: string[], code: number, stderr: RegExp][] = [
     ['no program', ['corp'], 2, /no program is named\ntokctl: hint: write: tokctl exec PROFILE -- COMMAND\n/],
@@ -236,7 +249,10 @@ describe('on a terminal', () => {
   test('the program has it, and Ctrl-C reaches the program once', async () => {
     const { options } = await corp()
     const script = `test -t 0 && test -t 1 && echo tty; n=0; trap 'n=$((n+1)); echo "got $n"' INT; echo ready; while [ $n = 0 ]; do read line; done; read line; echo "count $n"`
-    const started = inTerminal(`exec ${quoted} exec corp -- sh -c '${script.replaceAll("'", "'\\''")}'`, options)
+    const started = inTerminal(
+      `exec ${quoted} exec corp -- sh -c '${script.replaceAll("'", "'\\''")}'`,
+      options,
+    )
     await shows(started, /tty\r\nready/)
     started.child.stdin!.write('\u0003')
     await shows(started, /got 1/)
@@ -260,7 +276,7 @@ describe('on a terminal', () => {
     started.child.stdin!.write('\u001a')
     await shows(started, /Stopped/)
     started.child.stdin!.write('fg\n')
-    await shows(started, /fg\r\n[^]*exec corp/)
+    await shows(started, /fg\r\n[\s\S]*exec corp/)
     started.child.stdin!.write('typed\n')
     await shows(started, /line typed/)
     started.child.stdin!.write('exit\n')
