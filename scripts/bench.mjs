@@ -75,6 +75,13 @@ async function main() {
     )
   }
 
+  const completed = { command: [...tokctl, '__complete', 'profiles'], env: home.env }
+  add(
+    'names of 129 profiles for the completion of a shell ÷ `node -e 0`',
+    1.3,
+    await pairs(40, idleIn(home), completed),
+  )
+
   const keyring = await startKeyring()
   if (typeof keyring === 'string') skip('`get`, hit, Secret Service ÷ `node -e 0`', 1.25, keyring)
   else {

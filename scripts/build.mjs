@@ -179,6 +179,7 @@ match = ["https://${name}.example.com"]
       await runOnce({ ...env, KEEP: 'others' }, ['helper', ...words.split(' ')], 0, input)
       for (const name of JSON.parse(readFileSync(env.TOLD, 'utf8'))) asked.add(name)
     }
+    await runOnce({ ...env, KEEP: 'others' }, ['__complete', 'profiles'])
     const helper = [...asked].filter(name => !hit.includes(name))
     // Each source stays a file of its own.
     const miss = missed.filter(

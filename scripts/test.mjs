@@ -20,6 +20,9 @@ const needed = {
   openssl: 'openssl',
   git: 'git',
   curl: 'curl',
+  bash: 'bash',
+  zsh: 'zsh',
+  fish: 'fish',
   chromium: 'chromium',
   chromedriver: 'chromium-driver',
 }

@@ -72,6 +72,9 @@ export async function main(runtime: Runtime): Promise<void> {
     else if (helper !== undefined) {
       const { speak } = await import('./cli/helper.ts')
       await runWith(plainOptions, speak(helper.protocol, helper.words), 'helper')
+    } else if (argv[0] === '__complete') {
+      const { complete } = await import('./cli/complete.ts')
+      await runWith(plainOptions, complete(argv.slice(1)), 'helper')
     } else await (await import('./cli/program.ts')).runCommand(argv, versionText(), runWith)
   } catch (error) {
     exitCode = await report(error, options)

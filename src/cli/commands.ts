@@ -12,4 +12,5 @@ export const commands: Readonly<Record<string, () => Promise<{ readonly define: 
   profile: () => import('./profile.ts'),
   helper: () => import('./helper.ts'),
   secret: () => import('./secret.ts'),
+  completion: () => import('./completion.ts'),
 }

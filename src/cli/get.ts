@@ -7,7 +7,8 @@ import { type Define, durationOption, type Work } from './command.ts'
 import { writeOut } from './io.ts'
 import { defaultOutput } from './plain-get.ts'
 
-const outputs = ['token', 'header', 'json', 'curl', 'netrc', 'env'] as const
+/** What `get` can print. */
+export const outputs = ['token', 'header', 'json', 'curl', 'netrc', 'env'] as const
 type Output = (typeof outputs)[number]
 
 /** As they were written. */

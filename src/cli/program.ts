@@ -46,6 +46,11 @@ export function newProgram(version: string): Command {
     .showSuggestionAfterError(true)
 }
 
+/** Adds every command to a program that is described and not run. */
+export async function unstarted(program: Command): Promise<void> {
+  for (const load of Object.values(commands)) (await load()).define(program, async () => {})
+}
+
 /** The options that every command takes, as they were read. */
 export function globalOptions(program: Command): GlobalOptions {
   return {

@@ -34,6 +34,8 @@ export interface Compiled {
   readonly store: StoreKind
   /** @returns `undefined` for a name that it does not hold and for a torn line. */
   profile(name: string): Profile | undefined
+  /** The names of all of them, in their order. */
+  names(): string[]
   /**
    * All of them, in their order; `undefined` when anything in it is torn.
    *
@@ -77,6 +79,10 @@ export function readCompiled(
       if (at < 0) return undefined
       const from = at + mark.length - 1
       return decode(name, bytes.toString('utf8', from, bytes.indexOf('\n', from)))
+    },
+    names() {
+      const lines = bytes.toString('utf8', storeEnd + 1).split('\n')
+      return lines.slice(0, -2).map(line => line.slice(0, Math.max(0, line.indexOf(' '))))
     },
     profiles(holding) {
       const lines = bytes

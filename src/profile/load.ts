@@ -81,6 +81,21 @@ export async function loadProfile(
 }
 
 /**
+ * Loads the names of all profiles, in their order.
+ *
+ * @throws {TokctlError} `config_not_found`, `config_invalid`
+ */
+export async function loadNames(
+  environment: Environment,
+  stateDir: StateDir,
+  flag?: string | undefined,
+): Promise<readonly string[]> {
+  const source = readConfig(environment, flag)
+  const compiled = readCompiled(source, environment, stateDir)
+  return compiled?.names() ?? [...(await parseWhole(source, environment, stateDir)).profiles.keys()]
+}
+
+/**
  * Loads the profiles that may match a URL, and perhaps others, in their order: all whose text holds the URL's host.
  *
  * @throws {TokctlError} `config_not_found`, `config_invalid`

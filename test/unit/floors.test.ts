@@ -34,12 +34,24 @@ const floors: readonly Floor[] = [
     and: interfaces,
   },
   { name: 'protocol', holds: /^protocol\//, on: ['words'] },
+  { name: 'completion', holds: /^completion\//, on: [] },
   { name: 'app', holds: /^app\.ts$/, on: ['words', 'files', 'profile', 'source', 'store', 'heart'] },
   { name: 'services', holds: /^(proxy|watch|ci)\//, on: ['words'], and: ['profile/match.ts'] },
   {
     name: 'top',
     holds: /^(cli\/|index\.ts$|main\.ts$)/,
-    on: ['words', 'files', 'profile', 'source', 'store', 'heart', 'protocol', 'app', 'services'],
+    on: [
+      'words',
+      'files',
+      'profile',
+      'source',
+      'store',
+      'heart',
+      'protocol',
+      'completion',
+      'app',
+      'services',
+    ],
   },
 ]
 

@@ -1,0 +1,111 @@
+# bash completion for tokctl: made by "tokctl completion bash"
+# shellcheck shell=bash disable=SC2207,SC2086
+
+_tokctl_spec() {
+  commands='' options='' values='' kinds='' repeats=''
+  case $1 in
+    '') commands='get refresh login logout reject status profile helper secret completion' ;;
+    'get') options='-o --output --force --cached --min-validity --timeout' values='-o:form --output:form --min-validity:- --timeout:-' kinds='profile' ;;
+    'refresh') options='--if-stale --timeout' values='--timeout:-' kinds='profile' ;;
+    'login') options='--device --no-browser --timeout' values='--timeout:-' kinds='profile' ;;
+    'logout') options='--all --timeout' values='--timeout:-' kinds='profile' ;;
+    'reject') options='--timeout' values='--timeout:-' kinds='profile' ;;
+    'status') options='--json' kinds='profile' ;;
+    'profile') commands='list show add remove test' ;;
+    'profile list') options='--json' ;;
+    'profile show') options='--json' kinds='profile' ;;
+    'profile add') options='--provider --set --list' values='--provider:provider --set:-' kinds='-' ;;
+    'profile remove') kinds='profile' ;;
+    'profile test') options='--json --timeout' values='--timeout:-' kinds='profile' ;;
+    'helper') kinds='protocol profile' repeats='1' ;;
+    'secret') commands='set list delete' ;;
+    'secret set') kinds='-' ;;
+    'secret list') ;;
+    'secret delete') kinds='-' ;;
+    'completion') kinds='shell' ;;
+  esac
+  options="$options --config --no-input -v --verbose --debug --json-errors --version -h --help"
+  values="$values --config:file"
+}
+
+_tokctl_reply() {
+  local IFS=$' \t\n' words=''
+  case $1 in
+    'protocol') words='git docker kubectl bazel cargo gcp goauth keyring pnpm terraform vault' ;;
+    'provider') words='okta okta-login auth0 auth0-login entra entra-login google-service-account google cognito keycloak keycloak-login github-app github gitlab salesforce spotify twitch slack atlassian databricks snowflake docker-hub npm pypi' ;;
+    'form') words='token header json curl env' ;;
+    'shell') words='bash zsh fish powershell' ;;
+    profile)
+      if [[ -n $config ]]; then
+        words=$(tokctl __complete profiles --config "${config/#\~\//$HOME/}" 2>/dev/null </dev/null)
+      else
+        words=$(tokctl __complete profiles 2>/dev/null </dev/null)
+      fi
+      ;;
+    file)
+      compopt -o filenames 2>/dev/null
+      IFS=$'\n'
+      COMPREPLY=($(compgen -f -- "$cur"))
+      return
+      ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+
+_tokctl() {
+  local commands options values kinds repeats
+  local cur=${COMP_WORDS[COMP_CWORD]} path='' config='' kind='' option='' count=0 assigned='' i word pair
+  COMPREPLY=()
+  _tokctl_spec ''
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]}
+    # readline makes a word of its own of each "=".
+    if [[ $word == '=' ]]; then
+      [[ -n $kind ]] || assigned=1
+    elif [[ -n $assigned ]]; then
+      assigned=''
+    elif [[ -n $kind ]]; then
+      [[ $option == --config ]] && config=$word
+      kind=''
+    elif [[ $word == '--' ]]; then
+      compopt -o filenames 2>/dev/null
+      local IFS=$'\n'
+      if ((i + 1 == COMP_CWORD)); then COMPREPLY=($(compgen -c -- "$cur")); else COMPREPLY=($(compgen -f -- "$cur")); fi
+      return
+    elif [[ $word == -* ]]; then
+      option=$word
+      for pair in $values; do
+        [[ ${pair%:*} == "$word" ]] && kind=${pair#*:}
+      done
+    elif [[ " $commands " == *" $word "* ]]; then
+      path="${path:+$path }$word"
+      _tokctl_spec "$path"
+    else
+      count=$((count + 1))
+    fi
+  done
+  if [[ $cur == '=' ]]; then
+    cur=''
+    [[ -n $kind ]] || return
+  fi
+  [[ -z $assigned ]] || return
+  if [[ -n $kind ]]; then
+    _tokctl_reply "$kind"
+  elif [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "$options" -- "$cur"))
+  elif [[ -n $commands ]]; then
+    COMPREPLY=($(compgen -W "$commands" -- "$cur"))
+  else
+    set -- $kinds
+    if ((count < $#)); then
+      shift "$count"
+    elif [[ -n $repeats ]]; then
+      shift $(($# - 1))
+    else
+      return
+    fi
+    _tokctl_reply "$1"
+  fi
+}
+
+complete -F _tokctl tokctl

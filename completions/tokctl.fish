@@ -1,0 +1,147 @@
+# fish completion for tokctl: made by "tokctl completion fish"
+
+function __tokctl_spec --argument-names path --no-scope-shadowing
+    set commands
+    set options
+    set values
+    set kinds
+    set repeats
+    switch $path
+        case ''
+            set commands 'get'\t'print the access token of a profile' 'refresh'\t'renew the token of a profile now, print nothing' 'login'\t'sign in, in a browser or on another device' 'logout'\t'sign out: revoke where that is offered, forget' 'reject'\t'tell that a service refused the token on stdin' 'status'\t'show what is known of each token' 'profile'\t'list, show, add, remove and test profiles' 'helper'\t'speak another tool\'s credential protocol' 'secret'\t'keep secrets for profiles' 'completion'\t'complete command lines in a shell'
+        case 'get'
+            set options '-o'\t'what to print: token, header, json, curl, env' '--output'\t'what to print: token, header, json, curl, env' '--force'\t'ask for a new token, however good the kept one is' '--cached'\t'never touch the network; fail when nothing usable is kept' '--min-validity'\t'the token must live at least this long' '--timeout'\t'for the whole call, waiting included (default: 30s)'
+            set values '-o:form' '--output:form' '--min-validity:-' '--timeout:-'
+            set kinds profile
+        case 'refresh'
+            set options '--if-stale'\t'only if the kept token is near its end or gone' '--timeout'\t'for the whole call, waiting included (default: 30s)'
+            set values '--timeout:-'
+            set kinds profile
+        case 'login'
+            set options '--device'\t'show a code for another device instead of opening a browser here' '--no-browser'\t'show the address instead of opening it' '--timeout'\t'for the whole sign-in (default: 5m, on another device 15m)'
+            set values '--timeout:-'
+            set kinds profile
+        case 'logout'
+            set options '--all'\t'every profile' '--timeout'\t'for each profile, waiting included (default: 30s)'
+            set values '--timeout:-'
+            set kinds profile
+        case 'reject'
+            set options '--timeout'\t'for the whole call, waiting included (default: 30s)'
+            set values '--timeout:-'
+            set kinds profile
+        case 'status'
+            set options '--json'\t'for programs'
+            set kinds profile
+        case 'profile'
+            set commands 'list'\t'Lists the profiles, one a line: name, source, URLs.' 'show'\t'Shows one profile with all its settings. A secret is shown as the reference it is, never as its value.' 'add'\t'write a profile for a provider' 'remove'\t'take a profile out of the configuration' 'test'\t'fetch a token once and show what it is like'
+        case 'profile list'
+            set options '--json'\t'for programs'
+        case 'profile show'
+            set options '--json'\t'for programs'
+            set kinds profile
+        case 'profile add'
+            set options '--provider'\t'what gives the token; --list shows them' '--set'\t'what the provider needs, or any other key of the profile' '--list'\t'list the providers, with what each of them needs'
+            set values '--provider:provider' '--set:-'
+            set kinds -
+        case 'profile remove'
+            set kinds profile
+        case 'profile test'
+            set options '--json'\t'for programs' '--timeout'\t'for the whole call (default: 30s)'
+            set values '--timeout:-'
+            set kinds profile
+        case 'helper'
+            set kinds protocol profile
+            set repeats 1
+        case 'secret'
+            set commands 'set'\t'Keeps a secret: asked for at a terminal without showing it, else read from stdin.' 'list'\t'Lists the names of the kept secrets, one a line.' 'delete'\t'Forgets a kept secret.'
+        case 'secret set'
+            set kinds -
+        case 'secret list'
+        case 'secret delete'
+            set kinds -
+        case 'completion'
+            set kinds shell
+    end
+    set --append options '--config'\t'the configuration file' '--no-input'\t'never ask anything' '-v'\t'say on stderr what was decided' '--verbose'\t'say on stderr what was decided' '--debug'\t'show the stack of an unexpected failure' '--json-errors'\t'errors as one line of JSON' '--version'\t'print the version' '-h'\t'print this help' '--help'\t'print this help'
+    set --append values '--config:file'
+end
+
+function __tokctl_words --argument-names kind config current
+    switch $kind
+        case 'protocol'
+            printf '%s\n' git docker kubectl bazel cargo gcp goauth keyring pnpm terraform vault
+        case 'provider'
+            printf '%s\n' okta okta-login auth0 auth0-login entra entra-login google-service-account google cognito keycloak keycloak-login github-app github gitlab salesforce spotify twitch slack atlassian databricks snowflake docker-hub npm pypi
+        case 'form'
+            printf '%s\n' token header json curl env
+        case 'shell'
+            printf '%s\n' bash zsh fish powershell
+        case profile
+            if test -n "$config"
+                tokctl __complete profiles --config (string replace --regex '^~/' $HOME/ -- $config) 2>/dev/null </dev/null
+            else
+                tokctl __complete profiles 2>/dev/null </dev/null
+            end
+        case file
+            __fish_complete_path $current
+    end
+end
+
+function __tokctl_complete
+    set --local commands
+    set --local options
+    set --local values
+    set --local kinds
+    set --local repeats
+    set --local path
+    set --local config ''
+    set --local kind ''
+    set --local option ''
+    set --local count 0
+    set --local current (commandline --current-token)
+    set --local words (commandline --tokenize --cut-at-cursor --current-process)
+    __tokctl_spec ''
+    for i in (seq 2 (count $words))
+        set --local word $words[$i]
+        if test -n "$kind"
+            test "$option" = --config; and set config $word
+            set kind ''
+        else if test "$word" = --
+            __fish_complete_subcommand --commandline $words[(math $i + 1)..] $current 2>/dev/null
+            return
+        else if string match --quiet -- '--config=*' $word
+            set config (string replace -- '--config=' '' $word)
+        else if string match --quiet -- '-*' $word
+            set option $word
+            for pair in $values
+                test (string replace --regex ':.*' '' -- $pair) = $word; and set kind (string replace --regex '.*:' '' -- $pair)
+            end
+        else if string match --quiet -- "$word"\t'*' $commands
+            set path (string trim -- "$path $word")
+            __tokctl_spec $path
+        else
+            set count (math $count + 1)
+        end
+    end
+    if test -n "$kind"
+        __tokctl_words $kind "$config" "$current"
+    else if string match --quiet -- '--*=*' $current
+        set --local name (string replace --regex '=.*' '' -- $current)
+        for pair in $values
+            test (string replace --regex ':.*' '' -- $pair) = $name; and set kind (string replace --regex '.*:' '' -- $pair)
+        end
+        for word in (__tokctl_words $kind "$config" (string replace --regex '^[^=]*=' '' -- $current))
+            printf '%s=%s\n' $name $word
+        end
+    else if string match --quiet -- '-*' $current
+        printf '%s\n' $options
+    else if test (count $commands) -gt 0
+        printf '%s\n' $commands
+    else if test $count -lt (count $kinds)
+        __tokctl_words $kinds[(math $count + 1)] "$config" "$current"
+    else if test -n "$repeats"
+        __tokctl_words $kinds[-1] "$config" "$current"
+    end
+end
+
+complete --command tokctl --no-files --keep-order --arguments '(__tokctl_complete)'

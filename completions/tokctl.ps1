@@ -1,0 +1,81 @@
+# PowerShell completion for tokctl: made by "tokctl completion powershell"
+
+Register-ArgumentCompleter -Native -CommandName 'tokctl' -ScriptBlock {
+    param($wordToComplete, $commandAst, $cursorPosition)
+
+    $specs = @{
+        '' = @{ commands = [ordered]@{ 'get' = 'print the access token of a profile'; 'refresh' = 'renew the token of a profile now, print nothing'; 'login' = 'sign in, in a browser or on another device'; 'logout' = 'sign out: revoke where that is offered, forget'; 'reject' = 'tell that a service refused the token on stdin'; 'status' = 'show what is known of each token'; 'profile' = 'list, show, add, remove and test profiles'; 'helper' = 'speak another tool''s credential protocol'; 'secret' = 'keep secrets for profiles'; 'completion' = 'complete command lines in a shell' }; options = [ordered]@{  }; values = @{  }; kinds = @(); repeats = $false }
+        'get' = @{ commands = [ordered]@{  }; options = [ordered]@{ '-o' = 'what to print: token, header, json, curl, env'; '--output' = 'what to print: token, header, json, curl, env'; '--force' = 'ask for a new token, however good the kept one is'; '--cached' = 'never touch the network; fail when nothing usable is kept'; '--min-validity' = 'the token must live at least this long'; '--timeout' = 'for the whole call, waiting included (default: 30s)' }; values = @{ '-o' = 'form'; '--output' = 'form'; '--min-validity' = '-'; '--timeout' = '-' }; kinds = @('profile'); repeats = $false }
+        'refresh' = @{ commands = [ordered]@{  }; options = [ordered]@{ '--if-stale' = 'only if the kept token is near its end or gone'; '--timeout' = 'for the whole call, waiting included (default: 30s)' }; values = @{ '--timeout' = '-' }; kinds = @('profile'); repeats = $false }
+        'login' = @{ commands = [ordered]@{  }; options = [ordered]@{ '--device' = 'show a code for another device instead of opening a browser here'; '--no-browser' = 'show the address instead of opening it'; '--timeout' = 'for the whole sign-in (default: 5m, on another device 15m)' }; values = @{ '--timeout' = '-' }; kinds = @('profile'); repeats = $false }
+        'logout' = @{ commands = [ordered]@{  }; options = [ordered]@{ '--all' = 'every profile'; '--timeout' = 'for each profile, waiting included (default: 30s)' }; values = @{ '--timeout' = '-' }; kinds = @('profile'); repeats = $false }
+        'reject' = @{ commands = [ordered]@{  }; options = [ordered]@{ '--timeout' = 'for the whole call, waiting included (default: 30s)' }; values = @{ '--timeout' = '-' }; kinds = @('profile'); repeats = $false }
+        'status' = @{ commands = [ordered]@{  }; options = [ordered]@{ '--json' = 'for programs' }; values = @{  }; kinds = @('profile'); repeats = $false }
+        'profile' = @{ commands = [ordered]@{ 'list' = 'Lists the profiles, one a line: name, source, URLs.'; 'show' = 'Shows one profile with all its settings. A secret is shown as the reference it is, never as its value.'; 'add' = 'write a profile for a provider'; 'remove' = 'take a profile out of the configuration'; 'test' = 'fetch a token once and show what it is like' }; options = [ordered]@{  }; values = @{  }; kinds = @(); repeats = $false }
+        'profile list' = @{ commands = [ordered]@{  }; options = [ordered]@{ '--json' = 'for programs' }; values = @{  }; kinds = @(); repeats = $false }
+        'profile show' = @{ commands = [ordered]@{  }; options = [ordered]@{ '--json' = 'for programs' }; values = @{  }; kinds = @('profile'); repeats = $false }
+        'profile add' = @{ commands = [ordered]@{  }; options = [ordered]@{ '--provider' = 'what gives the token; --list shows them'; '--set' = 'what the provider needs, or any other key of the profile'; '--list' = 'list the providers, with what each of them needs' }; values = @{ '--provider' = 'provider'; '--set' = '-' }; kinds = @('-'); repeats = $false }
+        'profile remove' = @{ commands = [ordered]@{  }; options = [ordered]@{  }; values = @{  }; kinds = @('profile'); repeats = $false }
+        'profile test' = @{ commands = [ordered]@{  }; options = [ordered]@{ '--json' = 'for programs'; '--timeout' = 'for the whole call (default: 30s)' }; values = @{ '--timeout' = '-' }; kinds = @('profile'); repeats = $false }
+        'helper' = @{ commands = [ordered]@{  }; options = [ordered]@{  }; values = @{  }; kinds = @('protocol', 'profile'); repeats = $true }
+        'secret' = @{ commands = [ordered]@{ 'set' = 'Keeps a secret: asked for at a terminal without showing it, else read from stdin.'; 'list' = 'Lists the names of the kept secrets, one a line.'; 'delete' = 'Forgets a kept secret.' }; options = [ordered]@{  }; values = @{  }; kinds = @(); repeats = $false }
+        'secret set' = @{ commands = [ordered]@{  }; options = [ordered]@{  }; values = @{  }; kinds = @('-'); repeats = $false }
+        'secret list' = @{ commands = [ordered]@{  }; options = [ordered]@{  }; values = @{  }; kinds = @(); repeats = $false }
+        'secret delete' = @{ commands = [ordered]@{  }; options = [ordered]@{  }; values = @{  }; kinds = @('-'); repeats = $false }
+        'completion' = @{ commands = [ordered]@{  }; options = [ordered]@{  }; values = @{  }; kinds = @('shell'); repeats = $false }
+    }
+    $everywhere = [ordered]@{ '--config' = 'the configuration file'; '--no-input' = 'never ask anything'; '-v' = 'say on stderr what was decided'; '--verbose' = 'say on stderr what was decided'; '--debug' = 'show the stack of an unexpected failure'; '--json-errors' = 'errors as one line of JSON'; '--version' = 'print the version'; '-h' = 'print this help'; '--help' = 'print this help' }
+    $everywhereValues = @{ '--config' = 'file' }
+    $known = @{
+        'protocol' = @('git', 'docker', 'kubectl', 'bazel', 'cargo', 'gcp', 'goauth', 'keyring', 'pnpm', 'terraform', 'vault')
+        'provider' = @('okta', 'okta-login', 'auth0', 'auth0-login', 'entra', 'entra-login', 'google-service-account', 'google', 'cognito', 'keycloak', 'keycloak-login', 'github-app', 'github', 'gitlab', 'salesforce', 'spotify', 'twitch', 'slack', 'atlassian', 'databricks', 'snowflake', 'docker-hub', 'npm', 'pypi')
+        'form' = @('token', 'header', 'json', 'curl', 'env')
+        'shell' = @('bash', 'zsh', 'fish', 'powershell')
+    }
+
+    $path = ''
+    $config = ''
+    $kind = ''
+    $option = ''
+    $count = 0
+    $spec = $specs['']
+    $before = @($commandAst.CommandElements | Where-Object { $_.Extent.EndOffset -lt $cursorPosition } |
+        Select-Object -Skip 1 | ForEach-Object { $_.ToString() })
+    foreach ($word in $before) {
+        if ($kind) {
+            if ($option -eq '--config') { $config = $word.Trim('"', "'") }
+            $kind = ''
+        }
+        elseif ($word -eq '--') { return }
+        elseif ($word.StartsWith('-')) {
+            $option = $word
+            $kind = $spec.values[$word]
+            if (-not $kind) { $kind = $everywhereValues[$word] }
+        }
+        elseif ($spec.commands.Contains($word)) {
+            $path = "$path $word".Trim()
+            $spec = $specs[$path]
+        }
+        else { $count++ }
+    }
+
+    $found = [ordered]@{}
+    if (-not $kind -and -not $wordToComplete.StartsWith('-') -and $spec.commands.Count -eq 0 -and $spec.kinds.Count -gt 0) {
+        if ($count -lt $spec.kinds.Count) { $kind = $spec.kinds[$count] }
+        elseif ($spec.repeats) { $kind = $spec.kinds[-1] }
+    }
+    if ($kind -eq 'profile') {
+        $names = if ($config) { tokctl __complete profiles --config $config 2>$null } else { tokctl __complete profiles 2>$null }
+        foreach ($name in $names) { $found[$name] = $name }
+    }
+    elseif ($kind) { foreach ($name in $known[$kind]) { $found[$name] = $name } }
+    elseif ($wordToComplete.StartsWith('-')) {
+        foreach ($name in $spec.options.Keys) { $found[$name] = $spec.options[$name] }
+        foreach ($name in $everywhere.Keys) { $found[$name] = $everywhere[$name] }
+    }
+    else { foreach ($name in $spec.commands.Keys) { $found[$name] = $spec.commands[$name] } }
+
+    $found.Keys | Where-Object { $_ -like "$wordToComplete*" } | ForEach-Object {
+        [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $found[$_])
+    }
+}
