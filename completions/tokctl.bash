@@ -4,8 +4,9 @@
 _tokctl_spec() {
   commands='' options='' values='' kinds='' repeats=''
   case $1 in
-    '') commands='get refresh login logout reject status profile helper secret completion' ;;
+    '') commands='get exec refresh login logout reject status profile helper secret completion' ;;
     'get') options='-o --output --force --cached --min-validity --timeout' values='-o:form --output:form --min-validity:- --timeout:-' kinds='profile' ;;
+    'exec') options='--min-validity --timeout' values='--min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'refresh') options='--if-stale --timeout' values='--timeout:-' kinds='profile' ;;
     'login') options='--device --no-browser --timeout' values='--timeout:-' kinds='profile' ;;
     'logout') options='--all --timeout' values='--timeout:-' kinds='profile' ;;
@@ -31,9 +32,9 @@ _tokctl_spec() {
 _tokctl_reply() {
   local IFS=$' \t\n' words=''
   case $1 in
-    'protocol') words='git docker kubectl bazel cargo gcp goauth keyring pnpm terraform vault' ;;
+    'protocol') words='git docker kubectl aws bazel cargo gcp goauth keyring pnpm terraform vault' ;;
     'provider') words='okta okta-login auth0 auth0-login entra entra-login google-service-account google cognito keycloak keycloak-login github-app github gitlab salesforce spotify twitch slack atlassian databricks snowflake docker-hub npm pypi' ;;
-    'form') words='token header json curl env' ;;
+    'form') words='token header json curl netrc env' ;;
     'shell') words='bash zsh fish powershell' ;;
     profile)
       if [[ -n $config ]]; then

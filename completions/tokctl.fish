@@ -8,11 +8,16 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
     set repeats
     switch $path
         case ''
-            set commands 'get'\t'print the access token of a profile' 'refresh'\t'renew the token of a profile now, print nothing' 'login'\t'sign in, in a browser or on another device' 'logout'\t'sign out: revoke where that is offered, forget' 'reject'\t'tell that a service refused the token on stdin' 'status'\t'show what is known of each token' 'profile'\t'list, show, add, remove and test profiles' 'helper'\t'speak another tool\'s credential protocol' 'secret'\t'keep secrets for profiles' 'completion'\t'complete command lines in a shell'
+            set commands 'get'\t'print the access token of a profile' 'exec'\t'run a program with tokens in its environment' 'refresh'\t'renew the token of a profile now, print nothing' 'login'\t'sign in, in a browser or on another device' 'logout'\t'sign out: revoke where that is offered, forget' 'reject'\t'tell that a service refused the token on stdin' 'status'\t'show what is known of each token' 'profile'\t'list, show, add, remove and test profiles' 'helper'\t'speak another tool\'s credential protocol' 'secret'\t'keep secrets for profiles' 'completion'\t'complete command lines in a shell'
         case 'get'
-            set options '-o'\t'what to print: token, header, json, curl, env' '--output'\t'what to print: token, header, json, curl, env' '--force'\t'ask for a new token, however good the kept one is' '--cached'\t'never touch the network; fail when nothing usable is kept' '--min-validity'\t'the token must live at least this long' '--timeout'\t'for the whole call, waiting included (default: 30s)'
+            set options '-o'\t'what to print: token, header, json, curl, netrc, env' '--output'\t'what to print: token, header, json, curl, netrc, env' '--force'\t'ask for a new token, however good the kept one is' '--cached'\t'never touch the network; fail when nothing usable is kept' '--min-validity'\t'the token must live at least this long' '--timeout'\t'for the whole call, waiting included (default: 30s)'
             set values '-o:form' '--output:form' '--min-validity:-' '--timeout:-'
             set kinds profile
+        case 'exec'
+            set options '--min-validity'\t'the tokens must live at least this long' '--timeout'\t'for the tokens, waiting included (default: 30s)'
+            set values '--min-validity:-' '--timeout:-'
+            set kinds profile
+            set repeats 1
         case 'refresh'
             set options '--if-stale'\t'only if the kept token is near its end or gone' '--timeout'\t'for the whole call, waiting included (default: 30s)'
             set values '--timeout:-'
@@ -69,11 +74,11 @@ end
 function __tokctl_words --argument-names kind config current
     switch $kind
         case 'protocol'
-            printf '%s\n' git docker kubectl bazel cargo gcp goauth keyring pnpm terraform vault
+            printf '%s\n' git docker kubectl aws bazel cargo gcp goauth keyring pnpm terraform vault
         case 'provider'
             printf '%s\n' okta okta-login auth0 auth0-login entra entra-login google-service-account google cognito keycloak keycloak-login github-app github gitlab salesforce spotify twitch slack atlassian databricks snowflake docker-hub npm pypi
         case 'form'
-            printf '%s\n' token header json curl env
+            printf '%s\n' token header json curl netrc env
         case 'shell'
             printf '%s\n' bash zsh fish powershell
         case profile
