@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { writeFileAtomic } from './core/atomic-file.ts'
 import type { Environment } from './core/environment.ts'
-import { TokctlError } from './core/errors.ts'
+import { printable, TokctlError } from './core/errors.ts'
 import { stableJitter, type Timing } from './core/freshness.ts'
 import type { Lock } from './core/lock.ts'
 import { createManager, type Manager } from './core/manager.ts'
 import { type Outcomes, openOutcomes } from './core/outcome.ts'
 import type { Notices, Session } from './core/ports.ts'
-import type { RunProgram } from './core/program.ts'
+import { childEnvironment, type RunProgram, type Variables } from './core/program.ts'
 import { readStateFile } from './core/read-file.ts'
 import type { Secret } from './core/secret.ts'
 import { stateDir as openStateDir, type StateDir } from './core/state-dir.ts'
@@ -59,6 +59,12 @@ export interface App {
    * @throws {TokctlError} `lock_timeout`; whatever the work throws
    */
   whileEditing(work: () => void): Promise<void>
+  /**
+   * The environment of a program that is started for a profile, or for none.
+   *
+   * @throws {TokctlError} `config_not_found`, `config_invalid`
+   */
+  childEnvironment(profile: Profile | undefined): Promise<Variables>
   /** The store that keeps secrets handed over by name. */
   secrets(): Promise<Store>
   /** Lets go of connections. */
@@ -82,6 +88,7 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
   async function profile(name: string): Promise<Profile> {
     const found = await loadProfile(environment, stateDir, name, configFlag)
     chosen = found.config
+    notices.trace(`configuration ${chosen.file}`)
     return ofThisJob(found.profile, environment)
   }
 
@@ -92,6 +99,9 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
     ])
     chosen = found.config
     const profile = match(url, found.profiles)
+    notices.trace(
+      `configuration ${chosen.file}: ${profile === undefined ? 'no profile' : `profile "${profile.name}"`} matches ${shownAddress(url)}`,
+    )
     return profile && ofThisJob(profile, environment)
   }
 
@@ -110,6 +120,9 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
     const key = kind === 'auto' || kind === 'keychain' ? `${kind} ${recorded} ${timeoutMs}` : kind
     let store = stores.get(key)
     if (store === undefined) {
+      notices.trace(
+        `store ${kind}${recorded === undefined ? '' : `, ${recorded} as before`}${environment.env['TOKCTL_STORE'] ? ', by TOKCTL_STORE' : ''}`,
+      )
       store = openStore({
         kind,
         recorded,
@@ -135,7 +148,7 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
   }
 
   async function source(profile: Profile, onClock?: (aheadMs: number) => void): Promise<TokenSource> {
-    const [{ createSource }, ports] = await Promise.all([import('./source/sources.ts'), sourcePorts()])
+    const [{ createSource }, ports] = await Promise.all([import('./source/sources.ts'), sourcePorts(profile)])
     if (onClock === undefined) return createSource(profile, ports)
     const { serverAhead } = await import('./source/lifetime.ts')
     return createSource(profile, {
@@ -150,13 +163,14 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
     })
   }
 
-  async function sourcePorts(): Promise<SourcePorts> {
+  async function sourcePorts(own: Profile): Promise<SourcePorts> {
     const [{ createSend }, { createResolver }] = await Promise.all([
       import('./source/send.ts'),
       import('./profile/resolve.ts'),
     ])
     // Most sources start no program, and what starts one costs a millisecond to load.
-    const run: RunProgram = async call => (await import('./core/run-program.ts')).runProgram(call)
+    const run: RunProgram = async call =>
+      (await import('./core/run-program.ts')).runProgram({ ...call, env: await environmentFor(own) })
     const resolve = createResolver({
       environment,
       run,
@@ -169,7 +183,7 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
     return {
       clock,
       environment,
-      send: createSend({ environment, clock, trace: notices.trace }),
+      send: createSend({ environment, clock, trace: notices.trace, wireLog: notices.wireLog }),
       resolve,
       tokenOf: async (name, timeoutMs, signal) =>
         manager.get(await profile(name), { timeoutMs: Math.max(1, timeoutMs) }, signal),
@@ -179,6 +193,14 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
     }
   }
 
+  async function environmentFor(own: Profile | undefined): Promise<Variables> {
+    const [{ withheldFrom }, { profiles }] = await Promise.all([
+      import('./profile/secret-variables.ts'),
+      loadConfig(environment, stateDir, configFlag),
+    ])
+    return childEnvironment(environment.env, withheldFrom(own, profiles.values()))
+  }
+
   async function revoke(
     profile: Profile,
     session: Session,
@@ -186,7 +208,7 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { revoke } = await import('./source/revoke.ts')
-    await revoke(profile, session, await sourcePorts(), timeoutMs, signal)
+    await revoke(profile, session, await sourcePorts(profile), timeoutMs, signal)
   }
 
   async function lock(): Promise<Lock> {
@@ -223,6 +245,7 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
     profile,
     profileFor,
     config,
+    childEnvironment: environmentFor,
     async whileEditing(work) {
       const wait = { purpose: 'edit', timeoutMs: editMs, signal: undefined } as const
       // No profile has a name like this one.
@@ -255,6 +278,11 @@ export function timingOf(profile: Profile, environment: Environment): Timing {
     minValidityMs: profile.min_validity_ms,
     jitter: () => stableJitter(machineOf(environment), profile.name),
   }
+}
+
+// What another tool asks for may be written in any way, with a password in it too.
+function shownAddress(url: string): string {
+  return url.includes('@') ? 'an address that names a user' : `"${printable(url)}"`
 }
 
 function machineOf({ env, platform }: Environment): string {

@@ -8,8 +8,9 @@ import {
   isTerminal,
   monotonic,
   readEnvironment,
+  refuseReports,
   startDetached,
-  writeError,
+  tell,
 } from './cli/io.ts'
 import { plainOptions, readPlainGet } from './cli/plain-get.ts'
 import { readPlainHelper } from './cli/plain-helper.ts'
@@ -34,6 +35,7 @@ const silentWaitMs = 2000
 
 /** Runs the program: argv in, exit code out. */
 export async function main(runtime: Runtime): Promise<void> {
+  refuseReports()
   const argv = process.argv.slice(2)
   let app: App | undefined
   let exitCode = 0
@@ -100,19 +102,23 @@ interface RunHooks {
 function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): CommandContext {
   const { isHelper, onMiss, exitWith, settle } = hooks
   const environment = readEnvironment(runtime.script)
-  const isVerbose = options.verbose
+  // A tool that calls a helper leaves no place for an option of ours.
+  const { TOKCTL_VERBOSE: asked } = environment.env
+  const isVerbose = options.verbose || asked === '1' || asked === 'http'
+  const logsHttp = options.debugHttp || asked === 'http'
   let waitTold = false
   let signal: AbortSignal | undefined
   const trace = (message: string): void => {
-    if (isVerbose) writeError(`tokctl: ${message}\n`)
+    if (isVerbose) tell(`tokctl: ${message}\n`)
   }
   const app = createApp({
     environment,
     clock,
     configFlag: options.config,
     notices: {
-      warn: isHelper ? () => {} : warn,
+      warn: isHelper && !isVerbose ? () => {} : warn,
       trace,
+      wireLog: logsHttp ? line => tell(`tokctl: http: ${line}\n`) : undefined,
       hold: holdSignals,
       onMiss,
       waiting(profile, holder, waitedMs) {
@@ -121,9 +127,9 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
         // Between taking the lock and saying so a holder has no name yet.
         if (waitTold || (holder === undefined && waitedMs < silentWaitMs)) return
         waitTold = true
-        const tell = (): void => writeError(`tokctl: waiting for ${who}, which renews profile "${profile}"\n`)
-        if (isVerbose) tell()
-        else isTerminal(2).then(isOne => isOne && tell())
+        const say = (): void => tell(`tokctl: waiting for ${who}, which renews profile "${profile}"\n`)
+        if (isVerbose) say()
+        else isTerminal(2).then(isOne => isOne && say())
       },
     },
     renewLater: (configFile, profile) =>

@@ -9,6 +9,7 @@ export interface GlobalOptions {
   readonly config?: string
   readonly input: boolean
   readonly verbose: boolean
+  readonly debugHttp: boolean
   readonly debug: boolean
   readonly jsonErrors: boolean
 }

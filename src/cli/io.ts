@@ -1,6 +1,8 @@
 import { fstatSync, readSync, writeSync } from 'node:fs'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
+import { debugs, withoutDebugging } from '../core/program.ts'
+import { redactOwn } from '../core/redaction.ts'
 
 // The only file, with main.ts, that touches the process and its streams. Rules:
 //  - stdout carries the answer or nothing; it is written at once and whole.
@@ -30,7 +32,7 @@ export function readEnvironment(script: string): Environment {
     uid: process.geteuid?.(),
     cwd,
     home,
-    self: [execPath, ...execArgv, script],
+    self: [execPath, ...execArgv.filter(option => !debugs(option)), script],
   }
 }
 
@@ -47,6 +49,27 @@ function systemHome(): string | undefined {
 export function monotonic(): number {
   const [seconds, nanoseconds] = process.hrtime()
   return seconds * 1000 + nanoseconds / 1_000_000
+}
+
+/**
+ * Keeps Node from writing what is in memory to a file, where it was asked to: a diagnostic report holds the environment, a
+ * heap snapshot every string. What can only be told Node before it starts (core dumps, a snapshot near the end of the heap)
+ * stays as it was.
+ */
+export function refuseReports(): void {
+  const options = `${process.env['NODE_OPTIONS'] ?? ''} ${process.execArgv.join(' ')}`
+  if (options === ' ' || !debugs(options)) return
+  const { report } = process
+  if (report !== undefined) {
+    report.reportOnFatalError = false
+    report.reportOnSignal = false
+    report.reportOnUncaughtException = false
+  }
+  // A signal that nobody hears any more would end the process.
+  for (const [, signal] of options.matchAll(/--(?:heapsnapshot|report)-signal[= ](\w+)/g)) {
+    process.removeAllListeners(signal)
+    process.on(signal!, () => {})
+  }
 }
 
 let leaveSignals = (): void => {}
@@ -69,7 +92,12 @@ export function writeOut(text: string): void {
   }
 }
 
-/** Writes to stderr; a stderr that cannot be written is no reason to fail. */
+/** Tells something on stderr: whatever secret slipped into it is taken out. */
+export function tell(text: string): void {
+  writeError(redactOwn(text))
+}
+
+/** Writes to stderr as it is: what a person must type or open. A stderr that cannot be written is no reason to fail. */
 export function writeError(text: string): void {
   try {
     writeAll(2, text)
@@ -325,6 +353,8 @@ export function abortOnSignals(): AbortSignal {
     process.on(name, listener)
     listeners.push([name, listener])
   }
+  // Node answers this signal by listening for a debugger, which would show all that is in memory.
+  process.on('SIGUSR1', () => {})
   leaveSignals = () => {
     for (const [name, listener] of listeners) process.off(name, listener)
   }
@@ -369,7 +399,13 @@ export function replaceProcess(file: string, argv: readonly string[], env: Envir
 export async function startDetached(self: readonly string[], args: readonly string[]): Promise<void> {
   const { spawn } = await import('node:child_process')
   const [program, ...rest] = self
-  const child = spawn(program!, [...rest, ...args], { detached: true, stdio: 'ignore', windowsHide: true })
+  const env = withoutDebugging(process.env) as NodeJS.ProcessEnv
+  const child = spawn(program!, [...rest, ...args], {
+    detached: true,
+    stdio: 'ignore',
+    windowsHide: true,
+    env,
+  })
   left++
   child.on('exit', () => left--)
   // A renewal that cannot be started is tried again by the next caller.

@@ -71,7 +71,8 @@ async function signIn(
   const at = profile.issuer ?? profile.token_endpoint ?? ''
   const scope = profile.scope === undefined ? '' : `, scope "${profile.scope}"`
   writeError(`signing in at ${at} as client "${profile.client_id ?? ''}"${scope}\n`)
-  const person = await makePerson({ environment, browser })
+  const env = await app.childEnvironment(undefined)
+  const person = await makePerson({ environment: { ...environment, env }, browser })
   const token = await app.manager.login(profile, person, timeoutMs, signal())
   const until =
     token.expiresAt === undefined ? 'until it is refused' : `until ${formatInstant(token.expiresAt)}`

@@ -42,7 +42,13 @@ export function readPlainGet(argv: readonly string[]): PlainGet | undefined {
 }
 
 /** What a command line says that names none of them. */
-export const plainOptions: GlobalOptions = { input: true, verbose: false, debug: false, jsonErrors: false }
+export const plainOptions: GlobalOptions = {
+  input: true,
+  verbose: false,
+  debugHttp: false,
+  debug: false,
+  jsonErrors: false,
+}
 
 /** What is printed where no form is named. */
 export const defaultOutput = 'token'

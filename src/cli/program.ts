@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import { TokctlError } from '../core/errors.ts'
 import type { GlobalOptions, Work } from './command.ts'
 import { commands } from './commands.ts'
@@ -36,7 +36,8 @@ export function newProgram(version: string): Command {
     .option('--config <file>', 'the configuration file')
     .option('--no-input', 'never ask anything')
     .option('-v, --verbose', 'say on stderr what was decided')
-    .option('--debug', 'show the stack of an unexpected failure')
+    .option('--debug-http', 'say on stderr what was sent and answered, without secrets')
+    .addOption(new Option('--debug', 'show the stack of an unexpected failure').hideHelp())
     .option('--json-errors', 'errors as one line of JSON')
     .version(version, '--version', 'print the version')
     .helpOption('-h, --help', 'print this help')
@@ -55,6 +56,7 @@ export async function unstarted(program: Command): Promise<void> {
 export function globalOptions(program: Command): GlobalOptions {
   return {
     verbose: false,
+    debugHttp: false,
     debug: false,
     jsonErrors: false,
     input: true,

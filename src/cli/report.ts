@@ -1,7 +1,7 @@
 import { exitCodeOf, printable, TokctlError } from '../core/errors.ts'
 import { shellWord } from '../core/shell-word.ts'
 import { coloursOf } from './colour.ts'
-import { OutputClosed, writeError } from './io.ts'
+import { OutputClosed, tell } from './io.ts'
 
 // The only printer of errors, and the only place that turns one into an exit code.
 
@@ -22,15 +22,15 @@ export async function report(error: unknown, { json, debug, config, env }: Repor
   if (error instanceof OutputClosed) return exitCodeOf('output_failed')
   const known = withConfig(error instanceof TokctlError ? error : unforeseen(error), config)
   if (known.code === 'interrupted' || known.code === 'terminated') return exitCodeOf(known.code)
-  if (json) writeError(`${jsonLine(known)}\n`)
-  else writeError(await lines(known, env))
-  if (debug && error instanceof Error && !(error instanceof TokctlError)) writeError(`${error.stack}\n`)
+  if (json) tell(`${jsonLine(known)}\n`)
+  else tell(await lines(known, env))
+  if (debug && error instanceof Error && !(error instanceof TokctlError)) tell(`${error.stack}\n`)
   return exitCodeOf(known.code)
 }
 
 /** Prints one line of warning. */
 export function warn(message: string): void {
-  writeError(`tokctl: warning: ${message}\n`)
+  tell(`tokctl: warning: ${message}\n`)
 }
 
 // A hint is there to be run as it stands.

@@ -1,3 +1,5 @@
+import { redactQuoted } from './redaction.ts'
+
 /**
  * What a failure means for others: nothing, the answer of those who wait for it, besides a pause before the next attempt, or
  * no attempt until something changed.
@@ -114,9 +116,12 @@ export class TokctlError extends Error {
 const unprintable =
   /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g
 
-/** Makes text from elsewhere fit to be shown: one line, at most 200 characters, no control, bidi or escape characters. */
+/**
+ * Makes text from elsewhere fit to be shown: no live secret, one line, at most 200 characters, no control, bidi or escape
+ * characters.
+ */
 export function printable(text: string): string {
-  const line = text.slice(0, 2000).replace(unprintable, ' ').replace(/ {2,}/g, ' ').trim()
+  const line = redactQuoted(text).slice(0, 2000).replace(unprintable, ' ').replace(/ {2,}/g, ' ').trim()
   return line.length <= 200
     ? line
     : `${[...line.slice(0, 198)].filter(c => c.length > 1 || !/[\ud800-\udfff]/.test(c)).join('')}…`

@@ -14,6 +14,8 @@ export interface Notices {
   warn(message: string): void
   /** A decision, for `--verbose`. */
   trace(message: string): void
+  /** A line of what went over the wire, redacted; absent unless `--debug-http` asks for it. */
+  readonly wireLog?: ((line: string) => void) | undefined
   /** Keeps signals from ending the process until the answer is in. @returns What ends that. */
   hold(): () => void
   /** The cache does not settle this call: a request, a lock or another process is needed. */

@@ -22,12 +22,40 @@ export interface ProgramResult {
 /** @throws {TokctlError} `command_failed` when it cannot be started, answers too much, or does not end in time */
 export type RunProgram = (call: ProgramCall) => Promise<ProgramResult>
 
-// They open the file store, and no program that is asked for one secret needs all the others.
-const ownKeys: ReadonlySet<string> = new Set(['TOKCTL_STORE_KEY', 'TOKCTL_STORE_KEY_FILE'])
+/** Variables by name. */
+export type Variables = Readonly<Record<string, string | undefined>>
 
-/** The environment that a program gets which is named in the configuration: ours, without the keys of the store. */
-export function childEnvironment(
-  env: Readonly<Record<string, string | undefined>>,
-): Readonly<Record<string, string | undefined>> {
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !ownKeys.has(name.toUpperCase())))
+// The first two open the file store, and no program that is asked for one secret needs all the others. The rest make a
+// program tell what it does: its stderr is read for a failure's message, and its debugger would answer whoever asks.
+const neverPassed: ReadonlySet<string> = new Set([
+  ...['TOKCTL_STORE_KEY', 'TOKCTL_STORE_KEY_FILE'],
+  ...['TOKCTL_VERBOSE', 'NODE_DEBUG', 'NODE_DEBUG_NATIVE', 'NODE_V8_COVERAGE'],
+])
+
+/**
+ * The environment of a program that is named in the configuration: ours, without the keys of the store, without what makes
+ * Node programs debug themselves, and without the secrets of others.
+ *
+ * @param withheld - Names of variables that hold what this program was not asked for.
+ */
+export function childEnvironment(env: Variables, withheld: ReadonlySet<string> = new Set()): Variables {
+  const passed = Object.entries(env).filter(
+    ([name]) => !neverPassed.has(name.toUpperCase()) && !withheld.has(name),
+  )
+  return withoutDebugging(Object.fromEntries(passed))
+}
+
+/** Takes `NODE_OPTIONS` away where it opens a debugger, writes reports or snapshots, or loads code into every Node program. */
+export function withoutDebugging(env: Variables): Variables {
+  if (!debugs(env['NODE_OPTIONS'])) return env
+  const { NODE_OPTIONS: _, ...rest } = env
+  return rest
+}
+
+/** Tells whether options of Node open a debugger, write what is in memory to a file, or load code. */
+export function debugs(options: string | undefined): boolean {
+  return (
+    options !== undefined &&
+    /inspect|debug|report|heap|prof|trace|abort|diagnostic|require|import|loader|(?:^|\s)-r/.test(options)
+  )
 }

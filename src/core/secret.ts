@@ -1,3 +1,23 @@
+// What was a secret in this process, the last used last: what is about to be shown is held against it.
+const live = new Set<string>()
+const mostLive = 256
+/** A text as long as this is a whole document, which is never quoted whole. */
+const longest = 65_536
+
+/** Takes a text for a secret without keeping it as one: what is made of a secret and would tell it. */
+export function rememberSecret(value: string): void {
+  if (value === '' || value.length > longest) return
+  live.delete(value)
+  live.add(value)
+  // A process that stays makes the same few again and again; what it has not used for long is no longer its own.
+  if (live.size > mostLive) live.delete(live.values().next().value!)
+}
+
+/** The values that were secrets in this process, as far back as they are remembered. */
+export function liveSecrets(): Iterable<string> {
+  return live
+}
+
 /**
  * A value that must not be shown: string conversion, JSON and inspection all say `[redacted]`.
  * `grep 'expose('` lists every place where one leaves.
@@ -7,6 +27,7 @@ export class Secret {
 
   constructor(value: string) {
     this.#value = value
+    rememberSecret(value)
   }
 
   /** Gives the value itself. Each call is a place where a secret may leak, and is reviewed as one. */

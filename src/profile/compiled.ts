@@ -18,7 +18,7 @@ import { storeKinds } from './profile.ts'
 //  - It cannot fail: what cannot be read or written is done without.
 
 /** To be raised with every change of `Profile`, of a default or of the binding: a test holds it against a sample. */
-export const compiledVersion = 4
+export const compiledVersion = 5
 
 const limit = 64 * 1024 * 1024
 

@@ -196,6 +196,11 @@ export const sourceKeys: Readonly<Record<SourceName, KeyTable>> = {
     ...members,
     expires_in_path: { type: 'dotted', about: 'where the lifetime in seconds stands; expires_in otherwise' },
     expires_at_path: { type: 'dotted', about: 'where the end stands; expires_at otherwise' },
+    pass_env: {
+      type: 'texts',
+      about: 'variables it gets although another profile takes a secret from them',
+      handling: true,
+    },
   },
   static: {
     token: { type: 'secret', about: 'the token', required: true },

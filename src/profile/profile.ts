@@ -135,6 +135,8 @@ export interface CommandProfile extends ProfileCommon {
   /** Dotted; `expires_in` and `expires_at` where they are not set. */
   readonly expires_in_path?: string
   readonly expires_at_path?: string
+  /** Variables that the program gets although another profile takes a secret from them. */
+  readonly pass_env?: readonly string[]
 }
 
 /** A token kept as a secret. */

@@ -13,8 +13,6 @@ export interface Answered {
   readonly from: string
   readonly sentAt: EpochMs
   readonly receivedAt: EpochMs
-  /** What was sent and must not come back in a message, neither as it is nor form-, percent- or JSON-encoded. */
-  readonly secrets: readonly Secret[]
 }
 
 /** A failure that a server told by its answer. */
@@ -95,7 +93,7 @@ export function readAnswer(answered: Answered, shape: AnswerShape): Token {
       : readMembers(json, shape.members, unusable)
   const type = readTokenType(json, shape.dpop)
   if (type === undefined) {
-    const shown = printable(withoutSecrets(String(json['token_type']), answered.secrets))
+    const shown = printable(String(json['token_type']))
     throw unusable(`with a token of type "${shown}", which tokctl cannot use`)
   }
   const ahead = serverAhead(response.headers['date'], sentAt, receivedAt)
@@ -290,20 +288,20 @@ const hints: Partial<Record<ErrorCode, string>> = {
 }
 
 function failure(
-  { response, from, receivedAt, secrets }: Answered,
+  { response, from, receivedAt }: Answered,
   { code, text }: Refusal,
   json: JsonObject | undefined,
 ): TokctlError {
   const { status, headers } = response
   const kind = classify(status, code)
-  const words = text === undefined ? '' : `: ${printable(withoutSecrets(text, secrets))}`
-  const own = code === undefined ? '' : ` (${printable(withoutSecrets(code, secrets)).slice(0, 60)})`
+  const words = text === undefined ? '' : `: ${printable(text)}`
+  const own = code === undefined ? '' : ` (${printable(code).slice(0, 60)})`
   let what = `answered ${status}${words}${own}`
   const details: { -readonly [K in keyof ErrorDetails]: ErrorDetails[K] } = { hint: hints[kind] }
   if (code === undefined && words === '') what = `answered ${status} ${bodyInWords(response)}`
   if (status >= 300 && status <= 399) {
     what = `answered ${status}, a redirect, which is not followed`
-    const to = redirectTarget(headers['location'], secrets)
+    const to = redirectTarget(headers['location'])
     if (to !== undefined) details.hint = `if that is right, name its target in the profile: ${to}`
   }
   if (kind === 'server_error' || kind === 'rate_limited') {
@@ -321,38 +319,8 @@ function bodyInWords({ headers, body }: HttpResponse): string {
 }
 
 // The query is left out: it may hold what was sent.
-function redirectTarget(location: string | undefined, secrets: readonly Secret[]): string | undefined {
+function redirectTarget(location: string | undefined): string | undefined {
   if (location === undefined || !URL.canParse(location)) return undefined
   const { origin, pathname } = new URL(location)
-  return origin === 'null' ? undefined : printable(withoutSecrets(`${origin}${pathname}`, secrets))
-}
-
-function withoutSecrets(text: string, secrets: readonly Secret[]): string {
-  // Longest first: what is left of an encoded one, once the plain one is taken out of it, would still tell.
-  const forms = secrets.flatMap(formsOf).sort((a, b) => b.length - a.length)
-  let clean = text
-  for (const form of forms) clean = clean.replace(literal(form), '[redacted]')
-  return clean
-}
-
-/** A secret as it may come back from a server that quotes the request: as it is, and as it was written into it. */
-function formsOf(secret: Secret): string[] {
-  const value = secret.expose()
-  // A shorter one would only tear words apart, and is no secret.
-  if (value.length < 4) return []
-  const form = new URLSearchParams([['', value]]).toString().slice(1)
-  const inUrl = form.replaceAll('+', '%20')
-  // encodeURIComponent, which would throw at half a surrogate pair.
-  const asComponent = inUrl.replace(/%(?:2[1789]|7E)/g, code => decodeURIComponent(code))
-  const inJson = JSON.stringify(value).slice(1, -1)
-  return [...new Set([value, form, inUrl, asComponent, inJson])]
-}
-
-// Both cases of a percent code mean the same byte, and servers write both.
-function literal(text: string): RegExp {
-  const escaped = text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
-  return new RegExp(
-    escaped.replace(/%[0-9a-f]{2}/gi, code => `(?:${code.toLowerCase()}|${code.toUpperCase()})`),
-    'g',
-  )
+  return origin === 'null' ? undefined : printable(`${origin}${pathname}`)
 }

@@ -170,7 +170,7 @@ function ask(
         signal,
       })
       const from = `runner's identity service ${url.host}`
-      const answered = { response, from, sentAt, receivedAt: clock.now(), secrets: [bearer] }
+      const answered = { response, from, sentAt, receivedAt: clock.now() }
       const paths = { tokenPath, expiresInPath: undefined, expiresAtPath: undefined }
       const token = readAnswer(answered, { ...paths, scope: undefined, defaultTtlMs: ttlMs })
       return { ...token, refreshToken: undefined }

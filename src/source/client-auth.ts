@@ -1,5 +1,5 @@
 import { TokctlError } from '../core/errors.ts'
-import { Secret } from '../core/secret.ts'
+import { rememberSecret, type Secret } from '../core/secret.ts'
 import type { EpochMs } from '../core/time.ts'
 import type { OAuthClient, SecretRef } from '../profile/profile.ts'
 import type { SourcePorts } from './source.ts'
@@ -10,8 +10,6 @@ export interface ClientProof {
   readonly headers: Readonly<Record<string, string>>
   /** Form fields. */
   readonly fields: Readonly<Record<string, string>>
-  /** What must not come back in a message: secrets, and what holds one so that it cannot be recognized in it. */
-  readonly secrets: readonly Secret[]
 }
 
 /** Proves the client, anew for each request: an assertion serves once. */
@@ -66,31 +64,23 @@ export async function clientAuthentication(
     const fields = { client_assertion_type: assertionType, client_assertion: ready.expose() }
     // RFC 7521 §4.2: the assertion itself says who the client is.
     const named = id === undefined ? fields : { client_id: id, ...fields }
-    return constant({ headers: {}, fields: named, secrets: [ready] })
+    return constant({ headers: {}, fields: named })
   }
   if (id === undefined) {
-    if (method === 'none') return constant({ headers: {}, fields: {}, secrets: [] })
+    if (method === 'none') return constant({ headers: {}, fields: {} })
     throw missing(method, 'client_id')
   }
   if (method === 'client_secret_basic') {
     const secret = await needed(client.client_secret, 'client_secret')
     const authorization = basicCredentials(id, secret, client.basic_encoding)
-    return constant({
-      headers: { authorization },
-      fields: {},
-      secrets: [secret, credentialsIn(authorization)],
-    })
+    return constant({ headers: { authorization }, fields: {} })
   }
   if (method === 'client_secret_post') {
     const secret = await needed(client.client_secret, 'client_secret')
-    return constant({
-      headers: {},
-      fields: { client_id: id, client_secret: secret.expose() },
-      secrets: [secret],
-    })
+    return constant({ headers: {}, fields: { client_id: id, client_secret: secret.expose() } })
   }
   if (method === 'none' || method === 'tls_client_auth') {
-    return constant({ headers: {}, fields: { client_id: id }, secrets: [] })
+    return constant({ headers: {}, fields: { client_id: id } })
   }
   const keyName = method === 'client_secret_jwt' ? 'client_secret' : 'private_key'
   const key = await needed(client[keyName], keyName)
@@ -125,7 +115,6 @@ async function assertion(
       client_assertion_type: assertionType,
       client_assertion: signed.expose(),
     },
-    secrets: [key, signed],
   }
 }
 
@@ -138,12 +127,14 @@ async function assertion(
 export function basicCredentials(id: string, secret: Secret, encoding: 'rfc6749' | 'raw'): string {
   const halves = [id, secret.expose()]
   const encoded = encoding === 'raw' ? halves : halves.map(formEncode)
-  return `Basic ${Buffer.from(encoded.join(':')).toString('base64')}`
+  const authorization = `Basic ${Buffer.from(encoded.join(':')).toString('base64')}`
+  rememberCredentials(authorization)
+  return authorization
 }
 
-/** What follows the scheme in an `Authorization` header, without base64 padding: who quotes it may leave out both. */
-export function credentialsIn(authorization: string): Secret {
-  return new Secret(authorization.replace(/^\S+ +/, '').replace(/=+$/, ''))
+/** Keeps what follows the scheme in an `Authorization` header from being shown: who quotes it may leave out the padding. */
+export function rememberCredentials(authorization: string): void {
+  rememberSecret(authorization.replace(/^\S+ +/, '').replace(/=+$/, ''))
 }
 
 // Leaves `* - . _` alone, unlike encodeURIComponent with a stricter reading: servers that do not decode take those too.

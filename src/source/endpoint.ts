@@ -1,4 +1,4 @@
-import { Secret } from '../core/secret.ts'
+import type { Secret } from '../core/secret.ts'
 import type { EpochMs } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import type { OAuthClient, ProfileCommon } from '../profile/profile.ts'
@@ -16,7 +16,7 @@ export type ClientProfile = ProfileCommon & OAuthClient
 /** Less than this between the clocks is no reason to sign again. */
 const toleratedSkewMs = 30_000
 
-/** Form fields of a grant. Those that are secrets do not come back in a message. */
+/** Form fields of a grant. */
 export type GrantFields = Readonly<Record<string, string | Secret>>
 
 /** What is asked with: `grant_type` and the fields of its own; a function where they are signed anew for each request. */
@@ -96,8 +96,7 @@ export async function tokenRequest(
     })
     const receivedAt = clock.now()
     const from = `token endpoint ${new URL(endpoint).host}`
-    const secrets = [...proof.secrets, ...Object.values(fields).filter(value => value instanceof Secret)]
-    const answered = { response, from, sentAt, receivedAt, secrets }
+    const answered = { response, from, sentAt, receivedAt }
     const shape: AnswerShape = {
       ...oauthShape,
       tokenPath: client.token_path ?? oauthShape.tokenPath,

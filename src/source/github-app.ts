@@ -46,7 +46,7 @@ async function fetchToken(
   let aheadMs = 0
 
   const ask = async (left: number): Promise<Token> => {
-    const { response, sentAt, receivedAt, jwt } = await askOnce(left)
+    const { response, sentAt, receivedAt } = await askOnce(left)
     const ahead = serverAhead(response.headers['date'], sentAt, receivedAt)
     if (response.status === 401 && aheadMs === 0 && Math.abs(ahead) > toleratedSkewMs) {
       aheadMs = ahead
@@ -61,7 +61,7 @@ async function fetchToken(
         scope: undefined,
         defaultTtlMs: profile.default_ttl_ms,
       }
-      const token = readAnswer({ response, from, sentAt, receivedAt, secrets: [key, jwt] }, shape)
+      const token = readAnswer({ response, from, sentAt, receivedAt }, shape)
       return { ...token, refreshToken: undefined }
     } catch (error) {
       throw error instanceof AnswerError ? explained(error, response, receivedAt + ahead) : error

@@ -8,7 +8,7 @@ import {
   type SecretRef,
 } from '../profile/profile.ts'
 import { readAnswer } from './answer.ts'
-import { basicCredentials, credentialsIn } from './client-auth.ts'
+import { basicCredentials, rememberCredentials } from './client-auth.ts'
 import { type Budget, retry } from './retry.ts'
 import type { SourcePorts, TokenSource } from './source.ts'
 import { readTlsMaterial } from './tls-material.ts'
@@ -24,21 +24,13 @@ export function http(profile: HttpProfile, ports: SourcePorts): TokenSource {
   return {
     async fetch({ timeoutMs, signal }) {
       const budget: Budget = { clock, signal, deadline: clock.monotonic() + timeoutMs }
-      const secrets: Secret[] = []
       const reveal = async (value: PlainOrSecret): Promise<string> => {
         if (typeof value === 'string') return value
-        const secret = await ports.resolve(value, signal)
-        secrets.push(secret)
-        return secret.expose()
+        return (await ports.resolve(value, signal)).expose()
       }
       const body = await writeBody(profile, reveal)
-      const headers = await writeHeaders(
-        profile,
-        body?.type,
-        reveal,
-        secret => ports.resolve(secret, signal),
-        secrets,
-      )
+      const resolve = (secret: SecretRef): Promise<Secret> => ports.resolve(secret, signal)
+      const headers = await writeHeaders(profile, body?.type, reveal, resolve)
       const tls = await readTlsMaterial(profile, ports, signal)
       const { host } = new URL(profile.url)
       return retry(
@@ -55,7 +47,7 @@ export function http(profile: HttpProfile, ports: SourcePorts): TokenSource {
             timeoutMs: left,
             signal,
           })
-          const answered = { response, from: host, sentAt, receivedAt: clock.now(), secrets }
+          const answered = { response, from: host, sentAt, receivedAt: clock.now() }
           const token = readAnswer(answered, {
             tokenPath: profile.token_path ?? '',
             members: profile.members,
@@ -91,7 +83,6 @@ async function writeHeaders(
   contentType: string | undefined,
   reveal: Reveal,
   resolve: (ref: SecretRef) => Promise<Secret>,
-  secrets: Secret[],
 ): Promise<Record<string, string>> {
   const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'tokctl' }
   if (contentType !== undefined) headers['content-type'] = contentType
@@ -100,12 +91,11 @@ async function writeHeaders(
     if (username.includes(':'))
       throw new TokctlError('config_invalid', 'basic.username holds a colon (RFC 7617 §2)')
     const password = await resolve(basic.password)
-    secrets.push(password)
     headers['authorization'] = basicCredentials(username, password, 'raw')
   }
   if (bearer !== undefined) headers['authorization'] = `Bearer ${await reveal(bearer)}`
   for (const [name, value] of Object.entries(given)) headers[name.toLowerCase()] = await reveal(value)
-  if (headers['authorization'] !== undefined) secrets.push(credentialsIn(headers['authorization']))
+  if (headers['authorization'] !== undefined) rememberCredentials(headers['authorization'])
   for (const [name, value] of Object.entries(headers)) {
     if (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)) {
       throw new TokctlError('config_invalid', 'headers has a name that HTTP cannot send')

@@ -44,7 +44,7 @@ export async function announce(
       signal: budget.signal,
     })
     const from = `${name} ${new URL(endpoint).host}`
-    return readAccepted({ response, from, sentAt, receivedAt: clock.now(), secrets: proof.secrets })
+    return readAccepted({ response, from, sentAt, receivedAt: clock.now() })
   }
   return retry(budget, ask, ports.trace)
 }

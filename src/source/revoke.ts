@@ -60,8 +60,7 @@ export async function revoke(
           signal,
         })
         const from = `revocation endpoint ${new URL(endpoint).host}`
-        const secrets = [...proof.secrets, token]
-        throwRefusal({ response, from, sentAt, receivedAt: clock.now(), secrets })
+        throwRefusal({ response, from, sentAt, receivedAt: clock.now() })
       },
       ports.trace,
     )

@@ -13,13 +13,15 @@ export interface SendPorts {
   readonly clock: Clock
   /** Says what went over the wire, for `--verbose`; never a query, a header or a body. */
   readonly trace?: (message: string) => void
+  /** Told each line of what went over the wire, redacted, for `--debug-http`; nothing is made of it where it is absent. */
+  readonly wireLog?: ((line: string) => void) | undefined
 }
 
 /**
  * Makes the transport. Each request goes directly or through the proxy that the environment names for it; only what that
  * request needs is loaded.
  */
-export function createSend({ environment, clock, trace }: SendPorts): Send {
+export function createSend({ environment, clock, trace, wireLog }: SendPorts): Send {
   async function tlsFor(material: TlsMaterial | undefined): Promise<TlsOptions> {
     if (material === undefined) return { rejectUnauthorized: true }
     return (await import('./tls-options.ts')).tlsOptions(material, environment)
@@ -30,6 +32,8 @@ export function createSend({ environment, clock, trace }: SendPorts): Send {
     if (typeof url === 'string') throw new TokctlError('config_invalid', `an address cannot be asked: ${url}`)
     const proxy = proxyFor(url, environment.env)
     const startedAt = clock.monotonic()
+    const log = wireLog === undefined ? undefined : { say: wireLog, ...(await import('./wire-log.ts')) }
+    for (const line of log?.describeRequest(request) ?? []) log?.say(line)
     const response = await exchange(request, url, proxy?.label, clock, async () => {
       const tls = await tlsFor(request.tls)
       if (proxy === undefined) return (await import('./send-direct.ts')).directWire(request, url, tls)
@@ -39,6 +43,7 @@ export function createSend({ environment, clock, trace }: SendPorts): Send {
     const way = proxy === undefined ? 'directly' : `through proxy ${proxy.label}`
     const tookMs = Math.round(clock.monotonic() - startedAt)
     trace?.(`${request.method} ${url.origin}${url.pathname} ${way}: ${response.status} in ${tookMs} ms`)
+    for (const line of log?.describeResponse(response) ?? []) log?.say(line)
     return response
   }
 }

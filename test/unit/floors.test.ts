@@ -17,7 +17,11 @@ interface Floor {
 
 const interfaces = ['store/store.ts', 'store/record.ts', 'source/source.ts']
 const floors: readonly Floor[] = [
-  { name: 'words', holds: /^core\/(token|secret|errors|time|environment|program|shell-word)\.ts$/, on: [] },
+  {
+    name: 'words',
+    holds: /^core\/(token|secret|redaction|errors|time|environment|program|shell-word)\.ts$/,
+    on: [],
+  },
   {
     name: 'files',
     holds: /^core\/(state-dir|atomic-file|find-program|read-file|run-program)\.ts$/,

