@@ -17,6 +17,7 @@ import { ofThisJob } from './profile/job.ts'
 import { loadCandidates, loadConfig, loadProfile } from './profile/load.ts'
 import type { Config, Profile, StoreKind } from './profile/profile.ts'
 import type { SourcePorts, TokenSource } from './source/source.ts'
+import type { Credentials } from './store/credentials.ts'
 import type { Store } from './store/store.ts'
 import { openStore, storeKind } from './store/stores.ts'
 import { isStuck } from './store/stuck.ts'
@@ -67,13 +68,19 @@ export interface App {
   childEnvironment(profile: Profile | undefined): Promise<Variables>
   /** The store that keeps secrets handed over by name. */
   secrets(): Promise<Store>
+  /**
+   * What other tools handed over to be kept, in the store of the configuration that was read last; without one, of none.
+   *
+   * @see Credentials
+   */
+  credentials(): Promise<Credentials>
   /** Lets go of connections. */
   close(): void
   /** Whether a native keychain call holds up every ordinary end of the process. */
   isStuck(): boolean
 }
 
-/** How long another process may take to edit the configuration. */
+/** How long another process may take to edit the configuration, or what is kept for other tools. */
 const editMs = 10_000
 /** What a reading of the keychain may take, in milliseconds. */
 const keychainMs = 2000
@@ -221,6 +228,16 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
     return createLock(linkLock(clock, environment.pid), stateDir, clock, environment.pid)
   }
 
+  /** @param key - One that is no name of a profile. */
+  async function exclusively(key: string, what: string, work: () => Promise<void>): Promise<void> {
+    const wait = { purpose: 'edit', timeoutMs: editMs, signal: undefined } as const
+    const result = await (await lock()).withLock(key, wait, work)
+    if (result.kind === 'held') return
+    throw new TokctlError('lock_timeout', `${what} being edited by another process`, {
+      hint: 'run the command again',
+    })
+  }
+
   const manager = createManager({
     clock,
     outcomes,
@@ -246,13 +263,15 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
     profileFor,
     config,
     childEnvironment: environmentFor,
-    async whileEditing(work) {
-      const wait = { purpose: 'edit', timeoutMs: editMs, signal: undefined } as const
-      // No profile has a name like this one.
-      const result = await (await lock()).withLock('@configuration', wait, async () => work())
-      if (result.kind === 'held') return
-      throw new TokctlError('lock_timeout', 'the configuration is being edited by another process', {
-        hint: 'run the command again',
+    whileEditing: work => exclusively('@configuration', 'the configuration is', async () => work()),
+    async credentials() {
+      const { openCredentials } = await import('./store/credentials.ts')
+      return openCredentials({
+        stateDir,
+        pid: environment.pid,
+        store: () => open(undefined),
+        now: () => clock.now(),
+        exclusively: work => exclusively('@credentials', 'the kept passwords are', work),
       })
     },
     async secrets() {

@@ -1,3 +1,4 @@
+import type { Credential } from '../core/credential.ts'
 import { TokctlError } from '../core/errors.ts'
 import { defaultTimeoutMs } from '../core/manager.ts'
 import type { Token } from '../core/token.ts'
@@ -78,27 +79,35 @@ async function answer(protocol: Protocol, input: Input, context: CommandContext)
   const ask = protocol.decode(input)
   if (ask.kind === 'answered') return ask.reply
   if (ask.kind === 'list') return protocol.encodeList!(await atHand(context), ask)
-  const outcome = await settle(ask, context).catch(error => {
+  if (ask.kind === 'places') return protocol.encodePlaces!((await context.app.credentials()).places())
+  const outcome = await settle(ask, context).catch((error: unknown) => {
     // Nothing but what was foreseen can be told in another tool's words.
     if (error instanceof TokctlError && error.code !== 'interrupted' && error.code !== 'terminated')
       return error
     throw error
   })
-  return protocol.encode(outcome, ask)
+  return typeof outcome === 'object' && 'found' in outcome
+    ? protocol.encodeKept!(outcome.found, ask)
+    : protocol.encode(outcome, ask)
 }
 
+type Settled = Exclude<Ask, { readonly kind: 'answered' | 'list' | 'places' }>
+
 async function settle(
-  ask: Extract<Ask, { kind: 'get' | 'reject' | 'store' }>,
-  { app, signal }: CommandContext,
-): Promise<Outcome> {
-  const { of } = ask
-  const profile = 'url' in of ? await app.profileFor(of.url) : await app.profile(of.profile)
-  if (profile === undefined) return 'not_mine'
-  const user = ask.kind === 'store' ? undefined : ask.user
-  if (user !== undefined && profile.username !== undefined && user !== profile.username) return 'not_mine'
+  ask: Settled,
+  context: CommandContext,
+): Promise<Outcome | { readonly found: Credential }> {
+  const { app, signal } = context
+  const profile = await meant(ask, context)
+  if (profile === undefined) return settleWithout(ask, app)
   switch (ask.kind) {
     case 'reject':
-      await app.manager.reject(profile, ask.secret, defaultTimeoutMs, signal())
+      if (ask.secret !== undefined) {
+        await app.manager.reject(profile, ask.secret, defaultTimeoutMs, signal())
+      }
+      return 'done'
+    case 'keep':
+      // Ours comes back to us, and another one would never be asked for.
       return 'done'
     case 'store': {
       const kept = await keptToken(profile, app.manager)
@@ -113,6 +122,44 @@ async function settle(
       return grantOf(profile, await app.manager.get(profile, {}, signal()))
     }
   }
+}
+
+async function meant(
+  ask: Settled,
+  { app, environment, options }: CommandContext,
+): Promise<Profile | undefined> {
+  const { of } = ask
+  try {
+    const profile = 'url' in of ? await app.profileFor(of.url) : await app.profile(of.profile)
+    const user = ask.kind === 'store' ? undefined : ask.user
+    const isOther = user !== undefined && profile?.username !== undefined && user !== profile.username
+    return isOther ? undefined : profile
+  } catch (error) {
+    // To keep what other tools hand over takes no profile, and so no configuration; one that is named must be there.
+    const isNamed = options.config !== undefined || environment.env['TOKCTL_CONFIG']
+    const keeps = ask.kind === 'keep' || (ask.kind !== 'store' && ask.kept !== undefined)
+    if (keeps && !isNamed && error instanceof TokctlError && error.code === 'config_not_found')
+      return undefined
+    throw error
+  }
+}
+
+async function settleWithout(
+  ask: Settled,
+  app: CommandContext['app'],
+): Promise<Outcome | { readonly found: Credential }> {
+  if (ask.kind === 'keep') {
+    await (await app.credentials()).keep(ask.credential)
+    return 'done'
+  }
+  if (ask.kind === 'store' || ask.kept === undefined) return 'not_mine'
+  const credentials = await app.credentials()
+  if (ask.kind === 'get') {
+    const found = await credentials.find(ask.kept)
+    return found === undefined ? 'not_mine' : { found }
+  }
+  await credentials.forget(ask.kept)
+  return 'done'
 }
 
 /** What a tool may have without a request: the tokens that are kept, of the profiles that match something. */

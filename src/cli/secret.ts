@@ -1,6 +1,5 @@
 import { TokctlError } from '../core/errors.ts'
 import { Secret } from '../core/secret.ts'
-import type { Store } from '../store/store.ts'
 import type { Define } from './command.ts'
 import { askHidden, isTerminal, readInput, writeOut } from './io.ts'
 
@@ -20,7 +19,8 @@ export const define: Define = (program, run) => {
     .action((name: string) =>
       run(async ({ app, options }) => {
         checkName(name)
-        const store = keeping(await app.secrets())
+        const { lasting } = await import('../store/lasting.ts')
+        const store = lasting(await app.secrets(), 'secret')
         const value = (await isTerminal(0))
           ? await ask(name, options.input)
           : readInput(maxSecretBytes).replace(/\r?\n$/, '')
@@ -71,20 +71,6 @@ async function ask(name: string, mayAsk: boolean): Promise<string> {
     })
   }
   return askHidden(`value of "${name}" (not shown): `)
-}
-
-function keeping(store: Store): Store {
-  if (store.kind === 'memory') {
-    throw new TokctlError('store_unavailable', 'the memory store keeps no secret beyond this call', {
-      hint: 'choose another store: kind = "keychain" or kind = "file"',
-    })
-  }
-  if (!store.keepsRefreshTokens) {
-    throw new TokctlError('store_unavailable', 'there is no keychain on this machine to keep a secret in', {
-      hint: 'choose sealed files by name: kind = "file" under [store]',
-    })
-  }
-  return store
 }
 
 function checkName(name: string): void {

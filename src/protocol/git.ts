@@ -1,3 +1,5 @@
+import type { Credential, CredentialQuery } from '../core/credential.ts'
+import { TokctlError } from '../core/errors.ts'
 import { Secret } from '../core/secret.ts'
 import { isTokenText } from '../core/token.ts'
 import { type Ask, isWireText, type Protocol, reply, silence, tokenText, userText } from './protocol.ts'
@@ -17,42 +19,69 @@ interface Remembered {
 type GitAsk = Ask & Partial<Remembered>
 
 const statePrefix = 'tokctl:'
-const single = new Set(['protocol', 'host', 'path', 'username', 'password', 'authtype', 'credential'])
+const single = new Set([
+  'protocol',
+  'host',
+  'path',
+  'username',
+  'password',
+  'authtype',
+  'credential',
+  'password_expiry_utc',
+  'oauth_refresh_token',
+  'ephemeral',
+])
 
 /**
  * git's credential helpers: `get`, `store`, `erase`, `capability`; other verbs are for later gits and get no answer.
+ * With `--store` before the verb what no profile claims is kept, found and forgotten too, and `list` tells where.
  *
  * @see gitcredentials(7), git-credential(1)
  */
 export const protocol: Protocol<GitAsk> = {
-  reads: ([verb]) => verb !== 'capability',
+  reads(args) {
+    const { verb } = readArguments(args)
+    return verb !== '' && verb !== 'capability' && verb !== 'list'
+  },
 
-  decode({ args: [verb], stdin }) {
+  decode({ args, stdin }) {
+    const { verb, mayKeep } = readArguments(args)
     if (verb === 'capability') {
       return { kind: 'answered', reply: reply('version 0\ncapability authtype\ncapability state\n') }
     }
-    // `store` only ever brings back what we gave, or what another helper keeps.
-    if (verb !== 'get' && verb !== 'erase') return silence
+    if (verb === 'list' && mayKeep) return { kind: 'places' }
+    // Without --store it only ever brings back what we gave, or what another helper keeps.
+    if (verb === 'store' ? !mayKeep : verb !== 'get' && verb !== 'erase') return silence
     const { values, lists } = readAttributes(stdin) ?? {}
-    const url = values === undefined ? undefined : urlOf(values)
-    if (values === undefined || lists === undefined || url === undefined) return silence
+    if (values === undefined || lists === undefined) return silence
+    // What stands for bytes that are no UTF-8 may be any of them.
+    const keeps = mayKeep && ![...values.values()].some(value => value.includes('\ufffd'))
+    const url = urlOf(values) ?? (keeps ? otherUrlOf(values) : undefined)
+    if (url === undefined) return silence
     const of = { url }
     const user = values.get('username')
-    if (verb === 'erase') {
-      // Without the secret it is not told which one was refused, and nobody is signed out for it.
-      const secret = values.get('credential') ?? values.get('password') ?? ''
-      return isTokenText(secret) ? { kind: 'reject', of, user, secret: new Secret(secret) } : silence
+    const states = lists.get('state[]')?.filter(state => state.startsWith(statePrefix)) ?? []
+    if (verb === 'store') {
+      // What we gave comes back with our state, or is not to be kept by anybody.
+      const credential =
+        !keeps || states.length > 0 || isTrue(values.get('ephemeral')) ? undefined : given(values)
+      return credential === undefined ? silence : { kind: 'keep', of, user, credential }
     }
     const can = lists.get('capability[]') ?? []
+    const kept = keeps ? { kept: queryOf(values, can.includes('authtype')) } : {}
+    if (verb === 'erase') {
+      const text = values.get('credential') ?? values.get('password') ?? ''
+      const secret = isTokenText(text) ? new Secret(text) : undefined
+      // Without the secret it is not told which one was refused, and nobody is signed out for it.
+      return secret === undefined && !keeps ? silence : { kind: 'reject', of, user, secret, ...kept }
+    }
     const schemes = (lists.get('wwwauth[]') ?? []).flatMap(schemesOf)
     return {
       kind: 'get',
       of,
       user,
-      refused: lists
-        .get('state[]')
-        ?.find(state => state.startsWith(statePrefix))
-        ?.slice(statePrefix.length),
+      refused: states[0]?.slice(statePrefix.length),
+      ...kept,
       authtype: can.includes('authtype'),
       state: can.includes('state'),
       basicOnly: schemes.includes('basic') && !schemes.includes('bearer'),
@@ -81,6 +110,33 @@ export const protocol: Protocol<GitAsk> = {
     }
     return reply(`${lines.join('\n')}\n`)
   },
+
+  encodeKept({ username, password, authtype, credential, expiresAt, oauthRefreshToken }, ask) {
+    const header = ask.authtype === true && authtype !== undefined && credential !== undefined
+    const told: [name: string, value: string | undefined][] = [
+      ['capability[]', header ? 'authtype' : undefined],
+      ['authtype', header ? authtype : undefined],
+      ['credential', header ? credential.expose() : undefined],
+      ['username', username],
+      ['password', password?.expose()],
+      ['oauth_refresh_token', oauthRefreshToken?.expose()],
+      ['password_expiry_utc', expiresAt === undefined ? undefined : `${Math.floor(expiresAt / 1000)}`],
+    ]
+    const lines = told.flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}\n`]))
+    if (lines.every(line => isWireText(line.slice(0, -1)))) return reply(lines.join(''))
+    throw new TokctlError('store_failed', 'a kept credential holds a character that cannot be handed on')
+  },
+
+  encodePlaces: places => reply(places.map(place => `${place}\n`).join('')),
+}
+
+function readArguments(args: readonly string[]): { readonly verb: string; readonly mayKeep: boolean } {
+  const mayKeep = args[0] === '--store'
+  const verb = args[mayKeep ? 1 : 0] ?? ''
+  if (!verb.startsWith('-')) return { verb, mayKeep }
+  throw new TokctlError('usage', 'helper git: an option that is not known here', {
+    hint: "run: git config --global credential.helper '!tokctl helper git --store'",
+  })
 }
 
 interface Attributes {
@@ -116,12 +172,66 @@ function readAttributes(text: string): Attributes | undefined {
 function urlOf(values: ReadonlyMap<string, string>): string | undefined {
   const scheme = values.get('protocol') ?? ''
   const host = values.get('host') ?? ''
-  if (!/^https?$/.test(scheme) || !/^[^/?#@\\\s]+$/.test(host)) return undefined
+  if (!/^https?$/.test(scheme) || !isHost(host)) return undefined
   const path = values.get('path') ?? ''
   // Most have none, and these two expressions take longer to compile than all the rest takes to run.
   if (path === '') return `${scheme}://${host}/`
   if (/[\ud800-\udfff]/u.test(path)) return undefined
   return `${scheme}://${host}/${path.replace(/[^\w!$&'()*+,;=:@~./-]/gu, encodeURIComponent)}`
+}
+
+// What no profile can claim, but git asks about too: mail servers, and the passwords of client certificates, which have a
+// path and no host.
+function otherUrlOf(values: ReadonlyMap<string, string>): string | undefined {
+  const scheme = values.get('protocol') ?? ''
+  const host = values.get('host') ?? ''
+  if (!/^[a-z][a-z0-9+.-]*$/i.test(scheme)) return undefined
+  if (scheme === 'cert' && host === '' && values.get('path')) return 'cert:///'
+  return /^https?$/.test(scheme) || !isHost(host) ? undefined : `${scheme}://${host}/`
+}
+
+function isHost(text: string): boolean {
+  return /^[^/?#@\\\s]+$/.test(text)
+}
+
+function queryOf(values: ReadonlyMap<string, string>, authtype: boolean): CredentialQuery {
+  return {
+    protocol: values.get('protocol') ?? '',
+    host: values.get('host') ?? '',
+    path: values.get('path'),
+    username: values.get('username'),
+    password: secretOf(values.get('password')),
+    credential: secretOf(values.get('credential')),
+    authtype,
+  }
+}
+
+/** What is to be kept; `undefined` for half of it. */
+function given(values: ReadonlyMap<string, string>): Credential | undefined {
+  const { authtype: _, ...place } = queryOf(values, true)
+  const authtype = values.get('authtype')
+  const isWhole =
+    (place.username !== undefined && place.password !== undefined) ||
+    (authtype !== undefined && place.credential !== undefined)
+  if (!isWhole) return undefined
+  const expiry = values.get('password_expiry_utc') ?? ''
+  const seconds = /^\d{1,12}$/.test(expiry) ? Number(expiry) : 0
+  return {
+    ...place,
+    authtype,
+    // git reads zero, and what is no number or too large for one, as never.
+    expiresAt: seconds === 0 ? undefined : seconds * 1000,
+    oauthRefreshToken: secretOf(values.get('oauth_refresh_token')),
+  }
+}
+
+function secretOf(text: string | undefined): Secret | undefined {
+  return text === undefined ? undefined : new Secret(text)
+}
+
+// As git reads it; anything else that is written there is more likely a yes.
+function isTrue(text: string | undefined): boolean {
+  return text !== undefined && !/^(?:false|no|off|0|)$/i.test(text)
 }
 
 // A header may name several schemes; a parameter's value is no scheme.

@@ -1,3 +1,4 @@
+import type { Credential, CredentialQuery } from '../core/credential.ts'
 import { TokctlError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
 import { isTokenText, type Token } from '../core/token.ts'
@@ -30,18 +31,32 @@ export type Ask =
       readonly user?: string | undefined
       /** `obtainedAt` of a token that was answered before and refused. */
       readonly refused?: string | undefined
+      /** What to look for among the kept credentials where no profile is meant. */
+      readonly kept?: CredentialQuery
     }
   /** The service refused that very secret. */
   | {
       readonly kind: 'reject'
       readonly of: Wanted
       readonly user?: string | undefined
-      readonly secret: Secret
+      /** `undefined`: it was not told, or is no token. */
+      readonly secret: Secret | undefined
+      /** What to forget where no profile is meant. */
+      readonly kept?: CredentialQuery
     }
   /** The tool wants something kept: our own token, perhaps. */
   | { readonly kind: 'store'; readonly of: Wanted; readonly secret: Secret }
+  /** The tool wants its own credential kept, unless a profile has one for that place. */
+  | {
+      readonly kind: 'keep'
+      readonly of: Wanted
+      readonly user?: string | undefined
+      readonly credential: Credential
+    }
   /** All that is at hand, without a request. */
   | { readonly kind: 'list' }
+  /** Where credentials are kept. */
+  | { readonly kind: 'places' }
   /** Answered already. */
   | { readonly kind: 'answered'; readonly reply: Reply }
 
@@ -69,7 +84,7 @@ export interface Grant {
   readonly match: readonly string[]
 }
 
-/** `done`: kept or rejected as asked; `not_mine`: no profile is responsible. */
+/** `done`: kept, forgotten or rejected as asked; `not_mine`: no profile is responsible. */
 export type Outcome = Grant | 'done' | 'not_mine' | TokctlError
 
 /** The language of one tool. `A` is what it remembers of the question beside the ask. */
@@ -90,6 +105,10 @@ export interface Protocol<A extends Ask = Ask> {
   encode(outcome: Outcome, ask: A): Reply
   /** For an ask of the kind `list`. */
   encodeList?(grants: readonly Grant[], ask: A): Reply
+  /** For an ask of the kind `places`. */
+  encodePlaces?(places: readonly string[]): Reply
+  /** For an ask of the kind `get` with `kept`, where that was found; one that expired comes without its secrets. */
+  encodeKept?(found: Credential, ask: A): Reply
 }
 
 /** For tools that want a user where neither they nor the profile names one. Most servers look at the token alone. */

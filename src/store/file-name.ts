@@ -21,7 +21,8 @@ export function fileNameOf({ kind, name }: StoreKey): string {
 
 /** The key that a file is named for; `undefined` for a file that is none of ours. */
 export function keyOfFileName(fileName: string): StoreKey | undefined {
-  const [, kind, escaped] = /^(profile|secret)-((?:[a-z0-9._-]|%[0-9a-f]{2})+)$/.exec(fileName) ?? []
+  const [, kind, escaped] =
+    /^(profile|secret|credential)-((?:[a-z0-9._-]|%[0-9a-f]{2})+)$/.exec(fileName) ?? []
   if (kind === undefined || escaped === undefined) return undefined
   try {
     return { kind: kind as StoreKey['kind'], name: decodeURIComponent(escaped) }

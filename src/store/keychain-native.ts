@@ -46,7 +46,7 @@ export interface NativeKeychainOptions {
   trace(message: string): void
 }
 
-const serviceOf = { profile: 'tokctl', secret: 'tokctl-secret' } as const
+const serviceOf = { profile: 'tokctl', secret: 'tokctl-secret', credential: 'tokctl-credential' } as const
 const directory = 'keychain'
 const overflowMark = 'tokctl-sealed:'
 

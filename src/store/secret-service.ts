@@ -34,7 +34,7 @@ type Found = { session: string; unlocked: string[]; locked: string[] }
 const destination = 'org.freedesktop.secrets'
 const root = '/org/freedesktop/secrets'
 const defaultCollection = `${root}/aliases/default`
-const serviceOf = { profile: 'tokctl', secret: 'tokctl-secret' } as const
+const serviceOf = { profile: 'tokctl', secret: 'tokctl-secret', credential: 'tokctl-credential' } as const
 const unlockRemedy = 'log in to the desktop, or run: gnome-keyring-daemon --unlock'
 
 /** Keeps items in the default collection of the Secret Service. Opens nothing before it is used. */
@@ -138,7 +138,7 @@ export function secretService(options: SecretServiceOptions): Keychain {
 
     list: () =>
       operate(async ask => {
-        const kinds = ['profile', 'secret'] as const
+        const kinds = ['profile', 'secret', 'credential'] as const
         const found = await Promise.all(
           kinds.map(kind => search(ask, new Map([['service', serviceOf[kind]]]))),
         )
@@ -341,7 +341,7 @@ function propertiesOf(key: StoreKey): Map<Value, Value> {
   const attributes = lookupOf(key)
     .set('username', key.name)
     .set('xdg:schema', 'org.freedesktop.Secret.Generic')
-  const label = key.kind === 'profile' ? `tokctl: ${key.name}` : `tokctl secret: ${key.name}`
+  const label = key.kind === 'profile' ? `tokctl: ${key.name}` : `tokctl ${key.kind}: ${key.name}`
   return new Map<Value, Value>([
     ['org.freedesktop.Secret.Item.Label', { signature: 's', value: label }],
     ['org.freedesktop.Secret.Item.Attributes', { signature: 'a{ss}', value: attributes }],

@@ -1,8 +1,11 @@
 import type { Secret } from '../core/secret.ts'
 
-/** What an item is: the record of a profile, or a secret that a person handed over under a name. */
+/**
+ * What an item is: the record of a profile, a secret that a person handed over under a name, or what other tools handed
+ * over for a place such as `https://git.example.com`.
+ */
 export interface StoreKey {
-  readonly kind: 'profile' | 'secret'
+  readonly kind: 'profile' | 'secret' | 'credential'
   readonly name: string
 }
 

@@ -29,6 +29,8 @@ describe('a plain helper call is read without commander, and as commander reads 
     [['helper', 'git', 'get'], { protocol: 'git', words: ['get'] }],
     [['helper', 'kubectl', 'corp'], { protocol: 'kubectl', words: ['corp'] }],
     [['helper', 'vault'], { protocol: 'vault', words: [] }],
+    [['helper', 'git', '--store', 'get'], undefined],
+    [['helper', 'cargo', '--cargo-plugin'], undefined],
     [['helper', 'keyring', 'get', 'https://pypi.example.com/simple/', ''], undefined],
   ] as const)('%j', async (argv, want) => {
     const expected = want ?? { protocol: argv[1], words: argv.slice(2) }
@@ -36,7 +38,7 @@ describe('a plain helper call is read without commander, and as commander reads 
     expect(await readByCommander(argv)).toEqual(expected)
   })
 
-  test('whatever it reads, commander reads the same; what has an option it leaves to commander', async () => {
+  test('whatever it reads, commander reads the same; what has another option it leaves to commander', async () => {
     const word = fc.constantFrom(
       'helper',
       'git',
@@ -48,13 +50,15 @@ describe('a plain helper call is read without commander, and as commander reads 
       '--config',
       'c.toml',
       '--cargo-plugin',
+      '--store',
       '{}',
     )
     await fc.assert(
       fc.asyncProperty(fc.array(word, { maxLength: 5 }), async argv => {
         const plain = readPlainHelper(argv)
         if (plain !== undefined) expect(await readByCommander(argv)).toEqual(plain)
-        if (argv.some(each => each.startsWith('-')) || argv[0] !== 'helper') expect(plain).toBeUndefined()
+        const isOther = (word: string): boolean => /^-(?!-cargo-plugin$|-store$)/.test(word)
+        if (argv.some(isOther) || argv[0] !== 'helper') expect(plain).toBeUndefined()
       }),
       { numRuns: 1000 },
     )

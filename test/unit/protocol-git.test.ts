@@ -155,7 +155,7 @@ describe('feedback', () => {
     attribute => {
       const stdin = `${asked}username=alice\n${attribute}\n`
       const { of, user, secret } = ask(protocol, { args: ['erase'], stdin }, 'reject')
-      expect({ of, user, secret: secret.expose() }).toEqual({
+      expect({ of, user, secret: secret?.expose() }).toEqual({
         of: { url: 'https://git.example.com/' },
         user: 'alice',
         secret: 'token-1',
