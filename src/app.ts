@@ -269,7 +269,8 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
       return openCredentials({
         stateDir,
         pid: environment.pid,
-        store: () => open(undefined),
+        // Of `auto` the keychain alone: files whose key lies beside them are no place for passwords.
+        store: () => open('keychain'),
         now: () => clock.now(),
         exclusively: work => exclusively('@credentials', 'the kept passwords are', work),
       })

@@ -24,7 +24,14 @@ export const define: Define = (program, run) => {
     .argument('<protocol>', 'the tool that asks')
     .argument('[words...]', 'what that tool says; a profile for kubectl, aws, gcp and pnpm')
     .allowUnknownOption()
-    .addHelpText('after', '\nExample:\n  git config --global credential.helper "!tokctl helper git"')
+    .addHelpText(
+      'after',
+      `
+helper git --store also keeps what git asks people for, where no profile matches; helper git --store list tells for which hosts.
+
+Example:
+  git config --global credential.helper "!tokctl helper git"`,
+    )
     .action((name: string, args: string[]) => run(speak(name, args)))
 }
 

@@ -112,7 +112,7 @@ describe.each(makers)('%s', (name, make) => {
     expect(await store.get(corp)).toBeUndefined()
   })
 
-  it('keeps a profile and a secret of one name apart, and names apart that differ in case', async () => {
+  it('keeps a profile, a secret and a credential of one name apart, and names apart that differ in case', async () => {
     const { store } = await opened()
     const keys: StoreKey[] = [
       corp,
@@ -121,6 +121,8 @@ describe.each(makers)('%s', (name, make) => {
       { kind: 'profile', name: '../corp' },
       { kind: 'profile', name: 'größe 東' },
       { kind: 'secret', name: 'con.aux' },
+      { kind: 'credential', name: 'corp' },
+      { kind: 'credential', name: 'https://git.example.com:8443' },
     ]
     for (const key of keys) await store.set(key, new Secret(`value of ${key.kind} ${key.name}`))
     for (const key of keys) expect((await store.get(key))?.expose()).toBe(`value of ${key.kind} ${key.name}`)
