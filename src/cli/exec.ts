@@ -6,7 +6,7 @@ import { defaultTimeoutMs } from '../core/manager.ts'
 import { shellWord } from '../core/shell-word.ts'
 import type { Token } from '../core/token.ts'
 import { type CommandContext, type Define, durationOption } from './command.ts'
-import { isTerminal, onSignals, replaceProcess } from './io.ts'
+import { handOverSignals, isTerminal, onSignals, replaceProcess } from './io.ts'
 
 // The token is in the environment of the one program that is named, and nowhere else. Rules:
 //  - The program is looked for before a token is asked for.
@@ -218,6 +218,7 @@ async function runAndWait(
   const sharesKeys = await isInForeground(platform)
   const names = platform === 'win32' ? ofTheTerminal : [...passedOn, ...ofTheTerminal]
   let child: ChildProcess | undefined
+  handOverSignals()
   const leave = onSignals(names, signal => {
     if (!sharesKeys || !ofTheTerminal.includes(signal)) child?.kill(signal)
   })

@@ -83,6 +83,15 @@ let leaveSignals = (): void => {}
 export function writeOut(text: string): void {
   // A pipe that nobody reads holds us in the kernel, where no listener of ours would ever be called.
   leaveSignals()
+  writePart(text)
+}
+
+/**
+ * Writes to stdout a part of what goes on until a signal ends it.
+ *
+ * @throws As `writeOut`.
+ */
+export function writePart(text: string): void {
   try {
     writeAll(1, text)
   } catch (error) {
@@ -131,6 +140,17 @@ export function isNoTerminal(fd: 0 | 1 | 2): boolean {
   } catch {
     return true
   }
+}
+
+/** How many cells the terminal at stdout has; 80 by 24 where it does not say. */
+export function terminalSize(): { readonly columns: number; readonly rows: number } {
+  const [columns = 0, rows = 0] = process.stdout.getWindowSize?.() ?? []
+  return { columns: columns || 80, rows: rows || 24 }
+}
+
+/** Stops this process, as Ctrl-Z does one that does not listen. Returns when it goes on. */
+export function suspend(): void {
+  process.kill(process.pid, 'SIGSTOP')
 }
 
 /**
@@ -362,7 +382,7 @@ export function abortOnSignals(): AbortSignal {
 }
 
 /**
- * Hears signals instead of dying of them, or of what `abortOnSignals` made of them.
+ * Hears signals instead of doing what the system does with them.
  *
  * @returns What ends that.
  */
@@ -370,11 +390,15 @@ export function onSignals(
   names: readonly NodeJS.Signals[],
   listener: (name: NodeJS.Signals) => void,
 ): () => void {
-  leaveSignals()
   for (const name of names) process.on(name, listener)
   return () => {
     for (const name of names) process.off(name, listener)
   }
+}
+
+/** Ends what `abortOnSignals` makes of signals: the work is another program's from here on. */
+export function handOverSignals(): void {
+  leaveSignals()
 }
 
 /** Programs that were started here and may end while this process lives. */

@@ -1,27 +1,17 @@
-import { type App, timingOf } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
-import { isInForce } from '../core/freshness.ts'
-import type { Outcome } from '../core/outcome.ts'
-import { type EpochMs, formatDuration, formatInstant } from '../core/time.ts'
+import { TokctlError } from '../core/errors.ts'
 import type { Profile } from '../profile/profile.ts'
 import { coloursOf } from './colour.ts'
-import type { Define } from './command.ts'
-import { writeOut } from './io.ts'
+import type { CommandContext, Define } from './command.ts'
+import { isTerminal, onSignals, suspend, terminalSize, writeOut, writePart } from './io.ts'
+import { type Row, rowJson, rowOf } from './status-row.ts'
+import { type Canvas, statusTable } from './status-table.ts'
 
-/** What can be said of a profile without asking the keychain. */
-type State = 'fresh' | 'stale' | 'expired' | 'absent' | 'failing' | 'refused' | 'login_required'
+const everyMs = 1000
 
-interface Row {
-  readonly profile: string
-  readonly source: string
-  readonly state: State
-  readonly store: string | undefined
-  readonly expiresAt: EpochMs | undefined
-  readonly refreshAt: EpochMs | undefined
-  readonly obtainedAt: EpochMs | undefined
-  readonly failure: string | undefined
-  readonly failureCode: string | undefined
-  readonly nextAttemptAt: EpochMs | undefined
+interface StatusOptions {
+  readonly json?: boolean
+  readonly watch?: boolean
 }
 
 /** `tokctl status [PROFILE]`: what is known of each profile, from the outcome files alone. */
@@ -29,117 +19,115 @@ export const define: Define = (program, run) => {
   program
     .command('status')
     .summary('show what is known of each token')
-    .description('Shows each profile with the state of its token. Asks neither the keychain nor the network.')
+    .description(
+      'Shows each profile with the state of its token, how long it lives, when it is renewed and what failed last. Asks neither the keychain nor the network.',
+    )
     .argument('[profile]', 'one profile only')
     .option('--json', 'for programs')
+    .option('--watch', 'draw it again each second until Ctrl-C; with --json a line at each change')
     .addHelpText('after', '\nExample:\n  tokctl status --json')
-    .action((name: string | undefined, options: { json?: boolean }) =>
-      run(async ({ app, clock, environment }) => {
-        const profiles =
-          name === undefined ? [...(await app.config()).profiles.values()] : [await app.profile(name)]
-        const rows = profiles.map(profile => rowOf(profile, app, environment, clock.now()))
-        writeOut(
-          options.json
-            ? `${JSON.stringify({ profiles: rows.map(asJson) })}\n`
-            : await table(rows, clock.now(), environment.env),
-        )
+    .action((name: string | undefined, options: StatusOptions) =>
+      run(async context => {
+        if (options.watch) return watch(name, options.json === true, context)
+        const rows = await read(name, context)
+        if (options.json) writeOut(`${json(rows)}\n`)
+        else writeOut(statusTable(rows, context.clock.now(), await canvasOf(context.environment)))
       }),
     )
 }
 
-function rowOf(profile: Profile, app: App, environment: Environment, now: EpochMs): Row {
-  const found = app.outcomes.read(profile.name)
-  const outcome = found?.binding === profile.binding ? found : undefined
-  const failure = outcome?.failure
-  const until = failure?.until
+async function read(
+  name: string | undefined,
+  { app, clock, environment }: CommandContext,
+): Promise<readonly Row[]> {
+  const profiles: Profile[] =
+    name === undefined ? [...(await app.config()).profiles.values()] : [await app.profile(name)]
+  return profiles.map(profile => rowOf(profile, app, environment, clock.now()))
+}
+
+function json(rows: readonly Row[]): string {
+  return JSON.stringify({ profiles: rows.map(rowJson) })
+}
+
+async function canvasOf({ env, platform }: Environment): Promise<Canvas> {
+  const colours = await coloursOf(1, env)
+  if (!(await isTerminal(1))) return { colours, width: undefined, bar: 'none' }
+  const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || ''
+  const hasBlocks = /utf-?8/i.test(locale) || platform === 'darwin' || platform === 'win32'
   return {
-    profile: profile.name,
-    source: profile.source,
-    state: stateOf(outcome, profile, environment, now),
-    store: outcome?.store,
-    expiresAt: outcome?.expiresAt,
-    refreshAt: outcome?.refreshAt,
-    obtainedAt: outcome?.obtainedAt,
-    failure: failure?.message,
-    failureCode: failure?.code,
-    nextAttemptAt: typeof until === 'number' && until > now ? until : undefined,
+    colours,
+    width: terminalSize().columns,
+    bar: hasBlocks && env['TERM'] !== 'dumb' ? 'blocks' : 'ascii',
   }
 }
 
-function stateOf(
-  outcome: Outcome | undefined,
-  profile: Profile,
-  environment: Environment,
-  now: EpochMs,
-): State {
-  if (outcome === undefined) return 'absent'
-  const { obtainedAt, expiresAt, refreshAt, failure } = outcome
-  const lifetimeMs = obtainedAt === undefined || expiresAt === undefined ? 0 : expiresAt - obtainedAt
-  const minValidityMs = timingOf(profile, environment).minValidityMs ?? Math.min(60_000, lifetimeMs / 10)
-  const isUsable = obtainedAt !== undefined && (expiresAt === undefined || expiresAt - now > minValidityMs)
-  if (isUsable && (refreshAt === undefined || now < refreshAt)) return 'fresh'
-  if (failure !== undefined && isInForce(failure, now)) {
-    if (failure.code === 'login_required') return 'login_required'
-    if (!isUsable) return failure.until === 'changed' ? 'refused' : 'failing'
-  }
-  if (isUsable) return 'stale'
-  return obtainedAt === undefined ? 'absent' : 'expired'
-}
-
-function asJson(row: Row): Record<string, unknown> {
-  const instant = (at: EpochMs | undefined): string | null => (at === undefined ? null : formatInstant(at))
-  return {
-    profile: row.profile,
-    source: row.source,
-    state: row.state,
-    store: row.store ?? null,
-    obtained_at: instant(row.obtainedAt),
-    expires_at: instant(row.expiresAt),
-    refresh_at: instant(row.refreshAt),
-    failure: row.failure === undefined ? null : { code: row.failureCode, message: row.failure },
-    next_attempt_at: instant(row.nextAttemptAt),
-  }
-}
-
-async function table(rows: readonly Row[], now: EpochMs, env: Environment['env']): Promise<string> {
-  if (rows.length === 0) return 'no profiles are configured\n'
-  const paint = await painter(env)
-  const cells = rows.map(row => [
-    row.profile,
-    row.source,
-    row.state === 'login_required' ? 'sign-in needed' : row.state,
-    row.expiresAt === undefined ? (row.state === 'fresh' ? 'until refused' : '-') : left(row.expiresAt, now),
-    row.refreshAt === undefined ? '-' : left(row.refreshAt, now),
-    row.store ?? '-',
-    row.failure ?? '',
-  ])
-  const head = ['PROFILE', 'SOURCE', 'STATE', 'TIME LEFT', 'RENEWAL IN', 'STORE', 'LAST FAILURE']
-  const widths = head.map((title, i) => Math.max(title.length, ...cells.map(row => row[i]!.length)))
-  const line = (row: readonly string[], state?: State): string =>
-    row
-      .map((cell, i) =>
-        i === 2 && state !== undefined ? paint(state, cell.padEnd(widths[i]!)) : cell.padEnd(widths[i]!),
-      )
-      .join('  ')
-      .trimEnd()
-  return `${[line(head), ...cells.map((row, i) => line(row, rows[i]!.state))].join('\n')}\n`
-}
-
-function left(at: EpochMs, now: EpochMs): string {
-  return at > now ? formatDuration(at - now) : 'over'
-}
-
-async function painter(env: Environment['env']): Promise<(state: State, text: string) => string> {
-  const { green, yellow, red } = await coloursOf(1, env)
-  return (state, text) => {
-    switch (state) {
-      case 'fresh':
-        return green(text)
-      case 'stale':
-      case 'absent':
-        return yellow(text)
-      default:
-        return red(text)
+async function watch(name: string | undefined, asJson: boolean, context: CommandContext): Promise<void> {
+  const { clock, environment } = context
+  const signal = context.signal()
+  if (asJson) {
+    let last = ''
+    while (!signal.aborted) {
+      const line = json(await read(name, context))
+      if (line !== last) writePart(`${line}\n`)
+      last = line
+      await clock.sleep(everyMs, signal)
     }
+    throw signal.reason
+  }
+  if (!(await isTerminal(1)) || environment.env['TERM'] === 'dumb') {
+    throw new TokctlError('usage', '--watch draws on a terminal, and there is none', {
+      hint: 'run: tokctl status --watch --json',
+    })
+  }
+
+  const screen = openScreen()
+  let wake = new AbortController()
+  const redraw = onSignals(['SIGWINCH', 'SIGCONT', 'SIGTSTP'], received => {
+    if (received === 'SIGTSTP') {
+      screen.close()
+      suspend()
+    }
+    if (received === 'SIGCONT') screen.open()
+    wake.abort()
+  })
+  try {
+    screen.open()
+    while (!signal.aborted) {
+      const rows = await read(name, context)
+      screen.draw(statusTable(rows, clock.now(), await canvasOf(environment)))
+      wake = new AbortController()
+      await clock.sleep(everyMs, AbortSignal.any([signal, wake.signal]))
+    }
+  } finally {
+    redraw()
+    screen.close()
+  }
+  throw signal.reason
+}
+
+interface Screen {
+  open(): void
+  draw(text: string): void
+  close(): void
+}
+
+/** The terminal's other screen, as long as it is drawn on; what was there before comes back. */
+function openScreen(): Screen {
+  let isOpen = false
+  return {
+    open() {
+      if (!isOpen) writePart('\u001b[?1049h\u001b[?25l')
+      isOpen = true
+    },
+    draw(text) {
+      const lines = text.trimEnd().split('\n').slice(0, Math.max(1, terminalSize().rows))
+      // Over what is there, each line to its end, in one write: nothing is blank at any moment.
+      const drawn = lines.map(line => `${line}\u001b[K`).join('\r\n')
+      writePart(`\u001b[?2026h\u001b[H${drawn}\u001b[J\u001b[?2026l`)
+    },
+    close() {
+      if (isOpen) writePart('\u001b[?25h\u001b[?1049l')
+      isOpen = false
+    },
   }
 }

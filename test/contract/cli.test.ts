@@ -381,7 +381,7 @@ describe('status', () => {
     await run(['get', 'corp'], options)
     const { code, stdout, stderr } = await run(['status', 'corp'], options)
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(stdout).toMatch(/\ncorp +client_credentials +fresh +59m +\d+m +file\n$/)
+    expect(stdout).toMatch(/\ncorp +client_credentials +fresh +59m +in \d+m +file\n$/)
     expect(stdout).not.toContain('token-1')
     expect(auth.count()).toBe(1)
   })
