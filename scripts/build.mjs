@@ -234,15 +234,30 @@ async function buildLibrary() {
     stdio: 'inherit',
   })
   if (status !== 0) throw new Error('the declarations were not made')
+  const reachable = declarationsFrom(join(types, 'index.d.ts'))
   for (const entry of readdirSync(types, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue
     const path = join(entry.parentPath, entry.name)
+    if (!reachable.has(path)) {
+      rmSync(path)
+      continue
+    }
     // A program that uses the library need not allow the extension .ts in imports.
     writeFileSync(
       path,
       readFileSync(path, 'utf8').replace(/((?:from|import)\s*\(?\s*'\.[^']*)\.ts'/g, "$1.js'"),
     )
   }
+}
+
+/** What a program that uses the library can see: the declarations that the entry leads to. The rest is nobody's business. */
+function declarationsFrom(path, seen = new Set()) {
+  if (seen.has(path)) return seen
+  seen.add(path)
+  for (const [, to] of readFileSync(path, 'utf8').matchAll(/(?:from|import)\s*\(?\s*'(\.[^']*)\.ts'/g)) {
+    declarationsFrom(join(dirname(path), `${to}.d.ts`), seen)
+  }
+  return seen
 }
 
 /** The licences of all that is inside the bundles. */

@@ -28,6 +28,8 @@ export interface AppOptions {
   readonly clock: Clock
   /** The configuration file that was named on the command line. */
   readonly configFlag: string | undefined
+  /** The store that the caller named; stands above the configuration and the environment. */
+  readonly storeFlag?: StoreKind | undefined
   readonly notices: Notices
   /** Starts a renewal of that profile that outlives this process. */
   renewLater(configFile: string, profile: string): Promise<void>
@@ -86,7 +88,8 @@ const editMs = 10_000
 const keychainMs = 2000
 
 /** Builds store, source and manager for a profile when they are asked for. */
-export function createApp({ environment, clock, configFlag, notices, renewLater }: AppOptions): App {
+export function createApp(options: AppOptions): App {
+  const { environment, clock, configFlag, storeFlag, notices, renewLater } = options
   const stateDir = openStateDir(environment)
   const outcomes = openOutcomes(stateDir, environment.pid)
   const stores = new Map<string, Promise<Store>>()
@@ -122,7 +125,7 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
 
   // Only the keychain may be slow; a call with little time of its own gets one that gives up in that time.
   function open(recorded: 'keychain' | 'file' | undefined, callMs = keychainMs): Promise<Store> {
-    const kind = storeKind(environment, chosen?.store ?? 'auto')
+    const kind = kindInForce()
     const timeoutMs = Math.min(keychainMs, callMs)
     const key = kind === 'auto' || kind === 'keychain' ? `${kind} ${recorded} ${timeoutMs}` : kind
     let store = stores.get(key)
@@ -144,8 +147,12 @@ export function createApp({ environment, clock, configFlag, notices, renewLater 
     return store
   }
 
+  function kindInForce(): StoreKind {
+    return storeFlag ?? storeKind(environment, chosen?.store ?? 'auto')
+  }
+
   function choosesStore(): boolean {
-    return storeKind(environment, chosen?.store ?? 'auto') === 'auto'
+    return kindInForce() === 'auto'
   }
 
   async function storeOf(profile: Profile, callMs?: number): Promise<Store> {

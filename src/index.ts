@@ -1,94 +1,104 @@
-import { createApp } from './app.ts'
+import { createApp, timingOf } from './app.ts'
 import { readEnvironment } from './cli/io.ts'
-import { defaultTimeoutMs } from './core/manager.ts'
+import type { Notices } from './core/ports.ts'
 import { Secret } from './core/secret.ts'
-import { type EpochMs, systemClock } from './core/time.ts'
-import type { Token as CoreToken } from './core/token.ts'
+import { systemClock } from './core/time.ts'
+import type { Tokctl, TokctlOptions } from './library/api.ts'
+import { authorizedFetch } from './library/authorized-fetch.ts'
+import { createAuthorizer } from './library/authorizer.ts'
+import { createFunctionManager, functionProfile } from './library/function-manager.ts'
+import { residentTokens } from './library/resident-tokens.ts'
+import type { Source } from './library/source-from.ts'
+import { undiciInterceptor } from './library/undici-interceptor.ts'
 
-export { type ErrorCode, TokctlError } from './core/errors.ts'
-
-/** A token in hand. Neither `JSON.stringify` nor `util.inspect` shows the access token. */
-export class Token {
-  readonly #accessToken: string
-  /** As the server spelled it, mostly `Bearer`. */
-  readonly tokenType: string
-  /** Space-separated (RFC 6749 §3.3). */
-  readonly scope: string | undefined
-  /** Milliseconds since the epoch; `undefined` where the lifetime is not known. */
-  readonly expiresAt: EpochMs | undefined
-
-  /** @internal */
-  constructor(token: CoreToken) {
-    this.#accessToken = token.accessToken.expose()
-    this.tokenType = token.tokenType
-    this.scope = token.scope
-    this.expiresAt = token.expiresAt
-  }
-
-  get accessToken(): string {
-    return this.#accessToken
-  }
-}
-
-/** How the library is set up; what is left out is as for the program. */
-export interface TokctlOptions {
-  /** The configuration file. */
-  readonly config?: string
-  /** Gets one line where a token is served although something went wrong. */
-  readonly onWarning?: (message: string) => void
-}
-
-/** What a caller may ask of one token. */
-export interface GetOptions {
-  /** Milliseconds that the token must live at least. */
-  readonly minValidityMs?: number
-  /** Asks for a new token, however good the kept one is. */
-  readonly force?: boolean
-  /** The caller leaves when it fires; a request that runs goes on for others. */
-  readonly signal?: AbortSignal
-}
-
-/** Access tokens by profile, from the cache that the program and every other process of this user share. */
-export interface Tokctl {
-  /** @throws {TokctlError} with the code of whatever kept the token from being there */
-  get(profile: string, options?: GetOptions): Promise<Token>
-  /** Tells that a service refused this very token (401): it is not served again. */
-  reject(profile: string, accessToken: string): Promise<void>
-}
+export { type ErrorCode, type ErrorDetails, TokctlError } from './core/errors.ts'
+export type { GetOptions, Interceptor, Tokctl, TokctlOptions } from './library/api.ts'
+export {
+  type Source,
+  type SourceContext,
+  type SourceOptions,
+  type SourceToken,
+  sourceFrom,
+} from './library/source-from.ts'
+export type { Token } from './library/token.ts'
 
 /**
- * Opens the token cache. Nothing is read before the first call.
+ * Opens the token cache. Nothing is read before the first call, and nothing keeps the process alive after the last.
  *
  * @example
  * const tokens = createTokctl()
  * const { accessToken } = await tokens.get('corp')
  */
 export function createTokctl(options: TokctlOptions = {}): Tokctl {
+  const { config, store, sources, timeoutMs, onWarning = () => {} } = options
+  const environment = readEnvironment('')
+  const clock = systemClock
+  const notices: Notices = {
+    warn: onWarning,
+    trace() {},
+    hold: () => () => {},
+    onMiss() {},
+    waiting() {},
+  }
+  // This process stays: it renews by itself, and what fails is told by the outcome at the next call.
+  const renew = (name: string): void => cache.renew(name)
   const app = createApp({
-    environment: readEnvironment(''),
-    clock: systemClock,
-    configFlag: options.config,
-    notices: {
-      warn: options.onWarning ?? (() => {}),
-      trace() {},
-      hold: () => () => {},
-      onMiss() {},
-      waiting() {},
-    },
-    // This process stays: it renews by itself, and what fails is told by the outcome at the next call.
-    async renewLater(_, name) {
-      app
-        .profile(name)
-        .then(profile => app.manager.get(profile, { renew: true }))
-        .catch(() => {})
+    environment,
+    clock,
+    configFlag: config,
+    storeFlag: store,
+    notices,
+    renewLater: async (_, name) => renew(name),
+  })
+  const source = (name: string): Source | undefined =>
+    isSource(sources)
+      ? sources
+      : sources !== undefined && Object.hasOwn(sources, name)
+        ? sources[name]
+        : undefined
+  const cache = residentTokens({
+    app,
+    environment,
+    clock,
+    configFlag: config,
+    warn: onWarning,
+    timeoutMs,
+    functions: {
+      profile(name) {
+        const found = source(name)
+        return found && functionProfile(name, found)
+      },
+      manager: createFunctionManager({
+        clock,
+        pid: environment.pid,
+        notices,
+        source,
+        timing: profile => timingOf(profile, environment),
+        renew,
+      }),
     },
   })
+
   return {
-    async get(name, { minValidityMs, force = false, signal } = {}) {
-      return new Token(await app.manager.get(await app.profile(name), { minValidityMs, force }, signal))
+    get(name, ask) {
+      if (ask?.force !== true && ask?.signal?.aborted !== true) {
+        const entry = cache.peekEntry(name, ask?.minValidityMs)
+        if (entry !== undefined) return Promise.resolve(entry.shown)
+      }
+      return cache.getEntry(name, ask).then(entry => entry.shown)
     },
-    async reject(name, accessToken) {
-      await app.manager.reject(await app.profile(name), new Secret(accessToken), defaultTimeoutMs)
+    reject: (name, token) =>
+      cache.reject(name, new Secret(typeof token === 'string' ? token : token.accessToken)),
+    forget: name => cache.forget(name),
+    fetch: name => authorizedFetch(createAuthorizer(cache, name, clock), () => globalThis.fetch),
+    interceptor: (name, { origin } = {}) => undiciInterceptor(createAuthorizer(cache, name, clock), origin),
+    close() {
+      cache.clear()
+      app.close()
     },
   }
+}
+
+function isSource(sources: TokctlOptions['sources']): sources is Source {
+  return typeof sources?.fetch === 'function'
 }

@@ -3,6 +3,7 @@ import { defaultTimeoutMs } from '../core/manager.ts'
 import { type EpochMs, formatInstant } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import type { Profile } from '../profile/profile.ts'
+import { scheme } from '../profile/scheme.ts'
 import { type Define, durationOption, type Work } from './command.ts'
 import { writeOut } from './io.ts'
 import { defaultOutput } from './plain-get.ts'
@@ -94,17 +95,6 @@ async function print(token: Token, profile: Profile, output: Output, now: EpochM
     case 'env':
       return `export TOKEN='${value.replaceAll("'", `'\\''`)}'\n`
   }
-}
-
-/**
- * The scheme of the `Authorization` header that this token goes with.
- *
- * OAuth servers spell `bearer` in many ways, and Slack says `bot`, yet all want the one scheme (RFC 6750 §2.1).
- * A program that names a type of its own means it.
- */
-export function scheme(token: Token, profile: Profile): string {
-  if (/^dpop$/i.test(token.tokenType)) return 'DPoP'
-  return profile.source === 'command' && !/^bearer$/i.test(token.tokenType) ? token.tokenType : 'Bearer'
 }
 
 async function json(token: Token, profile: Profile, now: EpochMs): Promise<string> {

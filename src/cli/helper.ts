@@ -3,10 +3,10 @@ import { TokctlError } from '../core/errors.ts'
 import { defaultTimeoutMs } from '../core/manager.ts'
 import type { Token } from '../core/token.ts'
 import type { Profile } from '../profile/profile.ts'
+import { scheme } from '../profile/scheme.ts'
 import type { Ask, Grant, Input, Outcome, Protocol, Reply } from '../protocol/protocol.ts'
 import { protocols } from '../protocol/protocols.ts'
 import type { CommandContext, Define, Work } from './command.ts'
-import { scheme } from './get.ts'
 import { readBytes, readLines, writeOut } from './io.ts'
 
 // Another tool asks: nobody is prompted, no browser opens, and stderr stays empty unless it fails.

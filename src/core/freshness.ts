@@ -120,6 +120,12 @@ export function refreshAt(token: Token, timing: Timing): EpochMs | undefined {
   return token.expiresAt - windowMs(token.expiresAt - token.obtainedAt, timing) * (1 - timing.jitter() / 5)
 }
 
+/** How much life a token must have left to be handed out to whoever asks for no more, in milliseconds. */
+export function neededLife(token: Token, { minValidityMs }: Timing): number {
+  const lifetimeMs = token.expiresAt === undefined ? 0 : token.expiresAt - token.obtainedAt
+  return minValidityMs ?? defaultMinValidity(lifetimeMs)
+}
+
 /** A number from 0 to 1 that is the same at every call on this machine for this profile, and another one elsewhere. */
 export function stableJitter(machine: string, profile: string): number {
   // FNV-1a: spread is all that is asked of it, and it spares a hit the crypto module.
@@ -127,6 +133,11 @@ export function stableJitter(machine: string, profile: string): number {
   for (const char of `${machine}\n${profile}`) hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193)
   hash ^= hash >>> 15
   return (Math.imul(hash, 0x2c1b3c6d) >>> 0) / 0xffffffff
+}
+
+/** Made in the future: the clock was set back, and how much life is left cannot be told. */
+export function isFromTheFuture(token: Token, now: EpochMs): boolean {
+  return token.obtainedAt > now + 60_000
 }
 
 /** Tells whether a remembered failure still stands in for an attempt. */
@@ -151,12 +162,15 @@ function windowMs(lifetimeMs: number, { refreshBeforeMs }: Timing): number {
 }
 
 function minValidity(lifetimeMs: number, ask: GetAsk, timing: Timing): number {
-  return ask.minValidityMs ?? timing.minValidityMs ?? Math.min(60_000, lifetimeMs / 10)
+  return ask.minValidityMs ?? timing.minValidityMs ?? defaultMinValidity(lifetimeMs)
+}
+
+function defaultMinValidity(lifetimeMs: number): number {
+  return Math.min(60_000, lifetimeMs / 10)
 }
 
 function stateOf(token: Token, ask: GetAsk, timing: Timing, now: EpochMs): 'fresh' | 'stale' | 'expired' {
-  // Made in the future: the clock was set back, and how much life is left cannot be told.
-  if (token.obtainedAt > now + 60_000) return 'expired'
+  if (isFromTheFuture(token, now)) return 'expired'
   if (token.expiresAt === undefined) return 'fresh'
   const lifetimeMs = token.expiresAt - token.obtainedAt
   const leftMs = token.expiresAt - now

@@ -264,8 +264,11 @@ export function createManager(ports: ManagerPorts): Manager {
   }
 }
 
-// A program that reads a secret may be slow, and may ask a person: its token is worth keeping.
-function isLocal(profile: Profile): boolean {
+/**
+ * Tells whether a token lies on this machine and is read there each time.
+ * A program that reads a secret may be slow, and may ask a person: its token is worth keeping.
+ */
+export function isLocal(profile: Profile): boolean {
   return profile.source === 'static' && !('command' in profile.token)
 }
 

@@ -11,11 +11,22 @@ export interface Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void>
 }
 
+/** The clock of a process that stays. */
+export interface ResidentClock extends Clock {
+  /**
+   * Calls after `ms`, once, without keeping the process alive. More than the largest timer is cut to it, and a machine that
+   * slept or whose clock was set calls at another time: whoever is called looks at the clock again.
+   *
+   * @returns What takes it back.
+   */
+  after(ms: number, call: () => void): () => void
+}
+
 /** A larger delay makes Node fire at once (it overflows a signed 32-bit number). */
 export const maxTimerMs = 2_147_483_647
 
 /** The machine's clock. */
-export const systemClock: Clock = {
+export const systemClock: ResidentClock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   sleep: (ms, signal) =>
@@ -29,6 +40,10 @@ export const systemClock: Clock = {
       const timer = setTimeout(done, Math.min(Math.max(0, ms), maxTimerMs))
       signal?.addEventListener('abort', done)
     }),
+  after(ms, call) {
+    const timer = setTimeout(call, Math.min(Math.max(0, ms), maxTimerMs)).unref()
+    return () => clearTimeout(timer)
+  },
 }
 
 const unitMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const

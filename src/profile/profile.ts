@@ -268,8 +268,16 @@ export interface GithubAppProfile extends ProfileCommon, TlsKeys {
   readonly api_url: string
 }
 
-/** A named way to get a token, as validated. */
-export type Profile =
+/** A function of the program that uses the library; it stands in no configuration. */
+export interface FunctionProfile extends ProfileCommon {
+  readonly source: 'function'
+}
+
+/** A named way to get a token. */
+export type Profile = ConfiguredProfile | FunctionProfile
+
+/** As it stands in the configuration, validated. */
+export type ConfiguredProfile =
   | AuthorizationCodeProfile
   | CiProfile
   | ClientCredentialsProfile
@@ -281,7 +289,7 @@ export type Profile =
   | RefreshTokenProfile
   | StaticProfile
   | TokenExchangeProfile
-export type SourceName = Profile['source']
+export type SourceName = ConfiguredProfile['source']
 
 /** Sources where a person signs in. */
 export type SignInProfile = AuthorizationCodeProfile | DeviceCodeProfile

@@ -12,6 +12,8 @@ export interface ProofAsk {
   readonly now: EpochMs
   /** What the server last gave to be put into proofs (RFC 9449 §8). */
   readonly nonce: string | undefined
+  /** Of a request to a service: the token that goes with it. */
+  readonly accessToken?: Secret
 }
 
 /** Clocks differ, and some servers take no proof from the future. */
@@ -33,7 +35,7 @@ export function makeDpopKey(): Secret {
  * @throws {TokctlError} `config_invalid` for a key that is none
  * @see RFC 9449 §4.2
  */
-export function dpopProof(key: Secret, { method, url, now, nonce }: ProofAsk): string {
+export function dpopProof(key: Secret, { method, url, now, nonce, accessToken }: ProofAsk): string {
   const { origin, pathname } = new URL(url)
   const claims = {
     jti: randomUUID(),
@@ -41,6 +43,7 @@ export function dpopProof(key: Secret, { method, url, now, nonce }: ProofAsk): s
     htu: `${origin}${pathname}`,
     iat: Math.floor((now - issuedBeforeMs) / 1000),
     ...(nonce === undefined ? {} : { nonce }),
+    ...(accessToken === undefined ? {} : { ath: digestOf(accessToken) }),
   }
   const header = { typ: 'dpop+jwt', jwk: publicJwk(key) }
   return signJwt(claims, { alg: 'ES256', key, kid: undefined, keyName: 'private_key', header }).expose()
@@ -55,6 +58,10 @@ export function jwkThumbprint(key: Secret): string {
   return createHash('sha256')
     .update(JSON.stringify(publicJwk(key)))
     .digest('base64url')
+}
+
+function digestOf(token: Secret): string {
+  return createHash('sha256').update(token.expose()).digest('base64url')
 }
 
 // The members in the order that RFC 7638 §3.2 hashes them in.

@@ -48,6 +48,7 @@ async function refreshed(
 
 /** Makes the source of a profile, loading that one alone. Resolves no secret and asks nobody. */
 export function createSource(profile: Profile, ports: SourcePorts): Promise<TokenSource> {
+  if (profile.source === 'function') throw new Error('a function of the program has no source of ours')
   // The table pairs each name with its own profile, which a lookup by a union cannot show.
   const make = sources[profile.source] as (profile: Profile, ports: SourcePorts) => Promise<TokenSource>
   return make(profile, ports)

@@ -1,11 +1,13 @@
-import type { Clock, EpochMs } from '../../src/core/time.ts'
+import { type EpochMs, maxTimerMs, type ResidentClock } from '../../src/core/time.ts'
 
 /** A clock that stands still until it is advanced; sleepers wake when their time has come, earliest first. */
-export interface FakeClock extends Clock {
+export interface FakeClock extends ResidentClock {
   advance(ms: number): Promise<void>
   /** Moves the wall clock alone, as a person or a time server does. */
   set(now: EpochMs): void
   readonly sleepers: number
+  /** Milliseconds of each call of `after` that is yet to come. */
+  readonly timers: readonly number[]
 }
 
 /** Makes one that starts at a round instant. */
@@ -13,6 +15,7 @@ export function fakeClock(start: EpochMs = 1_800_000_000_000): FakeClock {
   let wall = start
   let elapsed = 0
   const sleepers = new Set<{ at: number; wake(): void }>()
+  const timers = new Set<{ at: number; wake(): void }>()
   return {
     now: () => Math.round(wall),
     monotonic: () => elapsed,
@@ -30,11 +33,12 @@ export function fakeClock(start: EpochMs = 1_800_000_000_000): FakeClock {
       const end = elapsed + ms
       for (;;) {
         await settled()
-        const next = [...sleepers].filter(s => s.at <= end).sort((a, b) => a.at - b.at)[0]
+        const next = [...sleepers, ...timers].filter(s => s.at <= end).sort((a, b) => a.at - b.at)[0]
         if (next === undefined) break
         wall += next.at - elapsed
         elapsed = next.at
         sleepers.delete(next)
+        timers.delete(next)
         next.wake()
       }
       wall += end - elapsed
@@ -44,8 +48,16 @@ export function fakeClock(start: EpochMs = 1_800_000_000_000): FakeClock {
     set(now) {
       wall = now
     },
+    after(ms, call) {
+      const timer = { at: elapsed + Math.min(Math.max(0, ms), maxTimerMs), wake: call }
+      timers.add(timer)
+      return () => timers.delete(timer)
+    },
     get sleepers() {
       return sleepers.size
+    },
+    get timers() {
+      return [...timers].map(({ at }) => at - elapsed)
     },
   }
 }

@@ -19,7 +19,8 @@ const interfaces = ['store/store.ts', 'store/record.ts', 'source/source.ts']
 const floors: readonly Floor[] = [
   {
     name: 'words',
-    holds: /^core\/(token|credential|secret|redaction|errors|time|environment|program|shell-word)\.ts$/,
+    holds:
+      /^core\/(token|credential|secret|redaction|errors|time|environment|program|shell-word|tokens)\.ts$/,
     on: [],
   },
   {
@@ -40,7 +41,17 @@ const floors: readonly Floor[] = [
   { name: 'protocol', holds: /^protocol\//, on: ['words'] },
   { name: 'completion', holds: /^completion\//, on: [] },
   { name: 'app', holds: /^app\.ts$/, on: ['words', 'files', 'profile', 'source', 'store', 'heart'] },
-  { name: 'services', holds: /^(proxy|watch|ci)\//, on: ['words'], and: ['profile/match.ts'] },
+  {
+    name: 'library',
+    holds: /^library\//,
+    on: ['words', 'files', 'profile', 'source', 'store', 'heart', 'app'],
+  },
+  {
+    name: 'services',
+    holds: /^(proxy|watch|ci)\//,
+    on: ['words'],
+    and: ['profile/match.ts', 'profile/scheme.ts'],
+  },
   {
     name: 'top',
     holds: /^(cli\/|index\.ts$|main\.ts$)/,
@@ -54,6 +65,7 @@ const floors: readonly Floor[] = [
       'protocol',
       'completion',
       'app',
+      'library',
       'services',
     ],
   },
