@@ -9,6 +9,7 @@ export const commands: Readonly<Record<string, () => Promise<{ readonly define: 
   logout: () => import('./logout.ts'),
   reject: () => import('./reject.ts'),
   status: () => import('./status.ts'),
+  ci: () => import('./ci.ts'),
   profile: () => import('./profile.ts'),
   helper: () => import('./helper.ts'),
   secret: () => import('./secret.ts'),

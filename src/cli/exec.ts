@@ -4,9 +4,9 @@ import { printable, TokctlError } from '../core/errors.ts'
 import { isFile, isProgram, lookUpProgram } from '../core/find-program.ts'
 import { defaultTimeoutMs } from '../core/manager.ts'
 import { shellWord } from '../core/shell-word.ts'
-import type { Token } from '../core/token.ts'
 import { type CommandContext, type Define, durationOption } from './command.ts'
 import { handOverSignals, isTerminal, onSignals, replaceProcess } from './io.ts'
+import { fetchAll, readWanted, valuesOf } from './wanted.ts'
 
 // The token is in the environment of the one program that is named, and nowhere else. Rules:
 //  - The program is looked for before a token is asked for.
@@ -14,7 +14,6 @@ import { handOverSignals, isTerminal, onSignals, replaceProcess } from './io.ts'
 //  - Where Node can, it takes our place. Elsewhere we wait: what a key at the terminal sends reaches it anyway, what is sent
 //    to us alone is passed on.
 
-const variablePattern = /^[A-Za-z_][A-Za-z0-9_]*$/
 const defaultVariable = 'TOKEN'
 
 interface ExecOptions {
@@ -55,7 +54,8 @@ async function exec(
   if (size === 0) {
     throw new TokctlError('usage', 'no program is named', { hint: 'write: tokctl exec PROFILE -- COMMAND' })
   }
-  const wanted = readWanted(words.slice(0, -size))
+  const hint = 'write: tokctl exec PROFILE -- COMMAND'
+  const wanted = readWanted(words.slice(0, -size), () => defaultVariable, hint)
   const [name = '', ...args] = words.slice(-size)
   const minValidityMs =
     options.minValidity === undefined ? undefined : durationOption('--min-validity', options.minValidity)
@@ -64,44 +64,13 @@ async function exec(
   const { env: ours } = context.environment
   const file = find(name, ours)
 
-  const tokens = await fetchAll([...new Set(wanted.values())], { minValidityMs, timeoutMs }, context)
+  const names = wanted.map(({ profile }) => profile)
+  const tokens = await fetchAll(names, { minValidityMs, timeoutMs }, context)
   const env = { ...ours }
-  for (const [variable, profile] of wanted) {
-    const { accessToken, members } = tokens.get(profile)!
-    // Where no variable is named, each of them goes by its own name.
-    const isNamed = words.includes(`${profile}=${variable}`)
-    const values = members === undefined || isNamed ? { [variable]: accessToken } : members
-    for (const [name, value] of Object.entries(values)) env[name] = value.expose()
-  }
+  for (const [variable, value] of valuesOf(wanted, tokens)) env[variable] = value.expose()
   context.settle()
   if (canBeReplaced(file, [name, ...args], env, context)) replaceProcess(file, [name, ...args], env)
   context.exitWith(await runAndWait(file, name, args, env, context))
-}
-
-/** Variable → profile. */
-function readWanted(words: readonly string[]): Map<string, string> {
-  if (words.length === 0) {
-    throw new TokctlError('usage', 'no profile is named', { hint: 'write: tokctl exec PROFILE -- COMMAND' })
-  }
-  const wanted = new Map<string, string>()
-  for (const word of words) {
-    const at = word.indexOf('=')
-    const profile = at < 0 ? word : word.slice(0, at)
-    const variable = at < 0 ? defaultVariable : word.slice(at + 1)
-    if (!variablePattern.test(variable)) {
-      throw new TokctlError('usage', `"${printable(variable)}" is not the name of a variable`, {
-        hint: `use letters, digits and underscores: ${shellWord(profile)}=${defaultVariable}`,
-      })
-    }
-    const other = wanted.get(variable)
-    if (other !== undefined) {
-      throw new TokctlError('usage', `two tokens for the one variable "${variable}"`, {
-        hint: `name another one: ${shellWord(profile)}=${variable}_2`,
-      })
-    }
-    wanted.set(variable, profile)
-  }
-  return wanted
 }
 
 function find(name: string, env: CommandContext['environment']['env']): string {
@@ -128,42 +97,6 @@ function find(name: string, env: CommandContext['environment']['env']): string {
     })
   }
   return found.file
-}
-
-/** All at once; where one fails the others are still kept before that is told. */
-async function fetchAll(
-  names: readonly string[],
-  ask: { readonly minValidityMs: number | undefined; readonly timeoutMs: number },
-  context: CommandContext,
-): Promise<Map<string, Token>> {
-  const { app, signal } = context
-  const profiles = []
-  for (const name of names) profiles.push(await app.profile(name))
-  const results = await Promise.allSettled(profiles.map(profile => app.manager.get(profile, ask, signal)))
-  const tokens = new Map<string, Token>()
-  for (const [i, result] of results.entries()) {
-    const profile = profiles[i]!
-    tokens.set(
-      profile.name,
-      result.status === 'fulfilled'
-        ? result.value
-        : await signedIn(result.reason, profile, ask.timeoutMs, context),
-    )
-  }
-  return tokens
-}
-
-async function signedIn(
-  error: unknown,
-  profile: Awaited<ReturnType<CommandContext['app']['profile']>>,
-  timeoutMs: number,
-  context: CommandContext,
-): Promise<Token> {
-  if (!(error instanceof TokctlError) || error.code !== 'login_required') throw error
-  const { offerSignIn } = await import('./login.ts')
-  const token = await offerSignIn(profile, context, timeoutMs)
-  if (token === undefined) throw error
-  return token
 }
 
 // What cannot be put in our place leaves nobody to say so: only what is sure to start is.

@@ -1,10 +1,12 @@
 import type { Secret } from './secret.ts'
 
-/** How a program is run; its stdin is empty and no shell is involved. */
+/** How a program is run; no shell is involved. */
 export interface ProgramCall {
   readonly command: readonly string[]
   /** The whole environment of the child. */
   readonly env: Readonly<Record<string, string | undefined>>
+  /** What it reads on stdin, which is empty without it. */
+  readonly input?: string
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
   /** Bytes of stdout that are kept; more is an error. */

@@ -24,10 +24,12 @@ export const runProgram: RunProgram = async call => {
   const file = findProgram(name, call.env)
   const child = spawn(file, args, {
     env: call.env as NodeJS.ProcessEnv,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [call.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     detached: !isWindows,
     windowsHide: true,
   })
+  // It may end without having read it.
+  child.stdin?.on('error', () => {}).end(call.input)
   return follow(child, call)
 }
 

@@ -1,0 +1,21 @@
+import { type CiSystem, exportLines, namedFile } from './ci-system.ts'
+
+const title = 'Jenkins'
+
+/**
+ * Jenkins: a file to be read by the shell of a step. It hides only what `withCredentials` has bound.
+ *
+ * @see https://www.jenkins.io/doc/pipeline/steps/credentials-binding/
+ */
+export const system: CiSystem = {
+  title,
+  marks: ['JENKINS_URL'],
+  plan(exports, place) {
+    const path = namedFile(place, title)
+    return {
+      steps: [{ kind: 'keep', path, lines: exportLines(exports) }],
+      isMasked: false,
+      told: `in ${path}, to be read by ". ${path}"`,
+    }
+  },
+}

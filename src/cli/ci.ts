@@ -1,0 +1,160 @@
+import { appendFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { Plan, Step } from '../ci/ci-system.ts'
+import { writeFileAtomic } from '../core/atomic-file.ts'
+import { printable, TokctlError } from '../core/errors.ts'
+import { defaultTimeoutMs } from '../core/manager.ts'
+import { childEnvironment } from '../core/program.ts'
+import { readRegularFile } from '../core/read-file.ts'
+import { Secret } from '../core/secret.ts'
+import { shellWord } from '../core/shell-word.ts'
+import { type CommandContext, type Define, durationOption } from './command.ts'
+import { writeError, writeOut } from './io.ts'
+import { fetchAll, readWanted, valuesOf } from './wanted.ts'
+
+// stdout is the runner's here: it carries the runner's own commands, or nothing. What was done is told on stderr.
+
+const systemNames = 'github, gitlab, azure, circleci, buildkite, bitbucket, jenkins, plain'
+const maxFileBytes = 1 << 20
+const agentMs = 30_000
+const placeholder = new Secret('-')
+
+interface CiOptions {
+  readonly system?: string
+  readonly file?: string
+  readonly minValidity?: string
+  readonly timeout?: string
+}
+
+/** `tokctl ci PROFILE[=NAME]…`: hands tokens to the later steps of the CI job it runs in, hidden in its logs. */
+export const define: Define = (program, run) => {
+  program
+    .command('ci')
+    .summary('hand tokens to later steps of a CI job')
+    .description(
+      'Hides tokens in the logs of the CI system it runs in, then hands them to what runs later. Do not capture stdout: the runner reads it.',
+    )
+    .usage('[options] PROFILE[=NAME]...')
+    .argument('<profile...>', 'each with its variable (default: PROFILE_TOKEN, in capitals)')
+    .option('--system <system>', `one of ${systemNames} (default: as found)`)
+    .option('--file <file>', 'a file for the values, where the system has no place for them')
+    .option('--min-validity <duration>', 'the tokens must live at least this long')
+    .option('--timeout <duration>', 'for the tokens, waiting included (default: 30s)')
+    .addHelpText('after', '\nExample:\n  tokctl ci corp=API_TOKEN')
+    .action((words: readonly string[], options: CiOptions) => run(context => ci(words, options, context)))
+}
+
+async function ci(words: readonly string[], options: CiOptions, context: CommandContext): Promise<void> {
+  const { environment, signal } = context
+  const [{ systemHere, systems }, { randomUUID }] = await Promise.all([
+    import('../ci/systems.ts'),
+    import('node:crypto'),
+  ])
+  const wanted = readWanted(words, variableOf, 'write: tokctl ci PROFILE')
+  const { system: name } = options
+  if (name !== undefined && !Object.hasOwn(systems, name)) {
+    throw new TokctlError('usage', `--system: "${printable(name)}" is no CI system that is known`, {
+      hint: `write one of: ${systemNames}`,
+    })
+  }
+  const system = name === undefined ? systemHere(environment.env) : systems[name]!
+  const ask = {
+    minValidityMs:
+      options.minValidity === undefined ? undefined : durationOption('--min-validity', options.minValidity),
+    timeoutMs:
+      options.timeout === undefined ? defaultTimeoutMs : durationOption('--timeout', options.timeout),
+  }
+  const place = { env: environment.env, file: options.file, random: randomUUID }
+  // What cannot be handed over is told before anything is asked for.
+  system.plan(
+    wanted.map(({ variable }) => ({ name: variable, value: placeholder })),
+    place,
+  )
+  const tokens = await fetchAll(
+    wanted.map(({ profile }) => profile),
+    ask,
+    context,
+  )
+  const exports = Array.from(valuesOf(wanted, tokens), ([name, value]) => ({ name, value }))
+  const plan = system.plan(exports, place)
+  for (const step of plan.steps) await take(step, context, signal())
+  writeError(
+    said(
+      system.title,
+      exports.map(({ name }) => name),
+      plan,
+    ),
+  )
+}
+
+/** The name of the variable where none is given: `corp-eu` is CORP_EU_TOKEN. */
+function variableOf(profile: string): string {
+  return `${profile
+    .toUpperCase()
+    .replace(/\W/g, '_')
+    .replace(/^(?=\d)/, '_')}_TOKEN`
+}
+
+function said(title: string, names: readonly string[], { isMasked, told }: Plan): string {
+  const all = `${names.join(', ')} ${names.length > 1 ? 'are' : 'is'}`
+  const hidden = isMasked
+    ? `${all} hidden in the log`
+    : `${all} not hidden in the log, since there is no way to: do not print ${names.length > 1 ? 'them' : 'it'}`
+  return `tokctl: ${title}: ${hidden}\ntokctl: ${title}: ${all} ${told}\n`
+}
+
+async function take(step: Step, { environment }: CommandContext, signal: AbortSignal): Promise<void> {
+  switch (step.kind) {
+    case 'say':
+      return writeOut(step.text)
+    case 'append':
+      return attempt(step.path, () => append(step.path, step.text))
+    case 'keep':
+      return attempt(step.path, () => keep(resolve(environment.cwd, step.path), step.lines, environment.pid))
+    case 'run': {
+      const { runProgram } = await import('../core/run-program.ts')
+      const { command, input } = step
+      const env = childEnvironment(environment.env)
+      const result = await runProgram({ command, env, input, timeoutMs: agentMs, signal, maxBytes: 65_536 })
+      if (result.exitCode === 0) return
+      const what = command.slice(0, 3).join(' ')
+      // Its own words may quote what it was given.
+      throw new TokctlError('command_failed', `"${what}" failed (exit code ${result.exitCode ?? 'none'})`)
+    }
+  }
+}
+
+// Another step may have left its last line open.
+function append(path: string, text: string): void {
+  const found = readRegularFile(path, maxFileBytes)
+  const isOpen = !('failure' in found) && found.bytes.length > 0 && found.bytes.at(-1) !== 0x0a
+  appendFileSync(path, isOpen ? `\n${text}` : text, { mode: 0o600 })
+}
+
+// Lines of the same name are replaced, all others stay.
+function keep(path: string, lines: ReadonlyMap<string, string>, pid: number): void {
+  const found = readRegularFile(path, maxFileBytes)
+  if ('failure' in found && found.failure !== 'missing') {
+    throw new TokctlError('output_failed', `file ${path} cannot be written: it is not a file of ours`, {
+      hint: `name another one, or run: rm ${shellWord(path)}`,
+    })
+  }
+  const before = 'failure' in found ? '' : found.bytes.toString('utf8')
+  const others = before.split('\n').filter(line => {
+    const name = /^(?:export )?(\w+)=/.exec(line)?.[1]
+    return line !== '' && (name === undefined || !lines.has(name))
+  })
+  writeFileAtomic(path, [...others, ...lines.values(), ''].join('\n'), pid)
+}
+
+function attempt(path: string, work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (error instanceof TokctlError) throw error
+    throw new TokctlError(
+      'output_failed',
+      `file ${path} cannot be written (${(error as NodeJS.ErrnoException).code})`,
+    )
+  }
+}
