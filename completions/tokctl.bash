@@ -11,7 +11,7 @@ _tokctl_spec() {
     'login') options='--device --no-browser --timeout' values='--timeout:-' kinds='profile' ;;
     'logout') options='--all --timeout' values='--timeout:-' kinds='profile' ;;
     'reject') options='--timeout' values='--timeout:-' kinds='profile' ;;
-    'status') options='--json' kinds='profile' ;;
+    'status') options='--json --watch' kinds='profile' ;;
     'ci') options='--system --file --min-validity --timeout' values='--system:- --file:file --min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'profile') commands='list show add remove test' ;;
     'profile list') options='--json' ;;
@@ -26,7 +26,7 @@ _tokctl_spec() {
     'secret delete') kinds='-' ;;
     'completion') kinds='shell' ;;
   esac
-  options="$options --config --no-input -v --verbose --debug --json-errors --version -h --help"
+  options="$options --config --no-input -v --verbose --debug-http --json-errors --version -h --help"
   values="$values --config:file"
 }
 

@@ -35,7 +35,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
             set values '--timeout:-'
             set kinds profile
         case 'status'
-            set options '--json'\t'for programs'
+            set options '--json'\t'for programs' '--watch'\t'draw it again each second until Ctrl-C; with --json a line at each change'
             set kinds profile
         case 'ci'
             set options '--system'\t'one of github, gitlab, azure, circleci, buildkite, bitbucket, jenkins, plain (default: as found)' '--file'\t'a file for the values, where the system has no place for them' '--min-validity'\t'the tokens must live at least this long' '--timeout'\t'for the tokens, waiting included (default: 30s)'
@@ -72,7 +72,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
         case 'completion'
             set kinds shell
     end
-    set --append options '--config'\t'the configuration file' '--no-input'\t'never ask anything' '-v'\t'say on stderr what was decided' '--verbose'\t'say on stderr what was decided' '--debug'\t'show the stack of an unexpected failure' '--json-errors'\t'errors as one line of JSON' '--version'\t'print the version' '-h'\t'print this help' '--help'\t'print this help'
+    set --append options '--config'\t'the configuration file' '--no-input'\t'never ask anything' '-v'\t'say on stderr what was decided' '--verbose'\t'say on stderr what was decided' '--debug-http'\t'say on stderr what was sent and answered, without secrets' '--json-errors'\t'errors as one line of JSON' '--version'\t'print the version' '-h'\t'print this help' '--help'\t'print this help'
     set --append values '--config:file'
 end
 
