@@ -23,6 +23,8 @@ const needed = {
   bash: 'bash',
   zsh: 'zsh',
   fish: 'fish',
+  skopeo: 'skopeo',
+  kubectl: 'kubernetes-client',
   chromium: 'chromium',
   chromedriver: 'chromium-driver',
 }
