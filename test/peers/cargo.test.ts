@@ -2,13 +2,15 @@ import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { describeClient, installPrograms } from '../support/client.ts'
 import { ahead, type Corp, clientProfile, corp } from '../support/corp.ts'
 import { type RunOptions, type RunResult, run, type Scratch, start } from '../support/run.ts'
 import { type Service, startService } from '../support/service.ts'
 
 // Cargo with a sparse registry on loopback that shows nothing to those who do not sign in.
+
+vi.setConfig({ testTimeout: 150_000 })
 
 interface Peer extends Corp {
   readonly registry: Service
@@ -74,7 +76,7 @@ dependency = { version = "1", registry = "my" }
         ...options,
         program: ['cargo'],
         cwd: join(at.path, 'package'),
-        timeoutMs: 60_000,
+        timeoutMs: 100_000,
         ...more,
         env: { ...env, ...more.env },
       }),
@@ -158,7 +160,7 @@ describeClient({ command: 'cargo', atLeast: [1, 74] }, () => {
       for (const one of all) expect(one.code).toBe(0)
       expect(auth.count()).toBe(2)
       expect(registry.credentials()).toEqual([undefined, 'Bearer token-1', 'Bearer token-2'])
-    }, 90_000)
+    })
   })
 
   test('a registry that no profile matches: Cargo says that it found no token', async () => {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { type Certificates, makeCertificates } from '../support/certificates.ts'
 import { describeClient, installPrograms } from '../support/client.ts'
 import { ahead, type Corp, corp } from '../support/corp.ts'
@@ -6,6 +6,8 @@ import { type RunOptions, type RunResult, run } from '../support/run.ts'
 import { type Service, startService } from '../support/service.ts'
 
 // kubectl with tokctl as its exec plugin, against an API on loopback, over TLS.
+
+vi.setConfig({ testTimeout: 150_000 })
 
 let certificates: Certificates
 beforeAll(() => {
@@ -60,7 +62,7 @@ async function peer(exec: Record<string, unknown>, scheme = 'https'): Promise<Pe
       run(args, {
         ...options,
         program: ['kubectl'],
-        timeoutMs: 60_000,
+        timeoutMs: 100_000,
         ...more,
         env: { ...env, ...more.env },
       }),
@@ -127,12 +129,12 @@ describeClient({ ...client, atLeast: [1, 20] }, () => {
   test('forty at once with an expired token: one token request', async () => {
     const { auth, api, kubectl } = await peer(beta)
     await kubectl(version)
-    const expired = { env: ahead('+61m'), timeoutMs: 110_000 }
+    const expired = { env: ahead('+61m'), timeoutMs: 140_000 }
     const all = await Promise.all(Array.from({ length: 40 }, () => kubectl(version, expired)))
     for (const one of all) expect(one).toMatchObject(served)
     expect(auth.count()).toBe(2)
     expect(api.credentials()).toEqual(['Bearer token-1', 'Bearer token-2'])
-  }, 120_000)
+  })
 })
 
 describeClient({ ...client, atLeast: [1, 22] }, () => {

@@ -1,13 +1,15 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { describeClient, installPrograms } from '../support/client.ts'
 import { type Corp, clientProfile, corp } from '../support/corp.ts'
 import { type RunOptions, type RunResult, run, type Scratch } from '../support/run.ts'
 import { type Service, startService } from '../support/service.ts'
 
 // pip with a `keyring` of two lines on the PATH, and an index on loopback that lets nobody in without a password.
+
+vi.setConfig({ testTimeout: 150_000 })
 
 const keyring = '#!/bin/sh\nexec tokctl helper keyring "$@"\n'
 
@@ -42,7 +44,7 @@ async function peer(pipPath: string): Promise<Peer> {
       const url = `${user === undefined ? index.url : index.url.replace('//', `//${user}@`)}/simple/`
       const args = [...words, '--keyring-provider=subprocess', '--index-url', url, 'parcel']
       const all = { ...env, ...more.env }
-      return run(args, { ...options, program: [pipPath], timeoutMs: 90_000, ...more, env: all })
+      return run(args, { ...options, program: [pipPath], timeoutMs: 100_000, ...more, env: all })
     },
   }
 }
@@ -87,14 +89,14 @@ describeClient({ command: 'pip', atLeast: [23, 1] }, ({ path }) => {
     ])
     expect(await pip('me')).toMatchObject(silent)
     expect(auth.count()).toBe(1)
-  }, 120_000)
+  })
 
   test('an index URL without a user: pip does not ask us', async () => {
     const { auth, index, pip } = await peer(path)
     expect(await pip(undefined)).toMatchObject({ code: 1 })
     expect(index.credentials()).toEqual([undefined])
     expect(auth.count()).toBe(0)
-  }, 120_000)
+  })
 
   test('an index that no profile matches gets no token', async () => {
     const { auth, at, index, pip } = await peer(path)
@@ -102,7 +104,7 @@ describeClient({ command: 'pip', atLeast: [23, 1] }, ({ path }) => {
     expect(await pip('me')).toMatchObject({ code: 1 })
     expect(index.credentials()).toEqual(['Basic me:'])
     expect(auth.count()).toBe(0)
-  }, 120_000)
+  })
 
   test('a failure is shown with its hint, and the index gets no token', async () => {
     const { auth, index, pip } = await peer(path)
@@ -112,7 +114,7 @@ describeClient({ command: 'pip', atLeast: [23, 1] }, ({ path }) => {
     expect(stderr).toMatch(/^tokctl: error: token endpoint \S+ answered 401 \(invalid_client\)$/m)
     expect(stderr).toMatch(/^tokctl: hint: /m)
     expect(index.credentials()).toEqual(['Basic me:'])
-  }, 120_000)
+  })
 
   // pip tells no keyring that a password was refused.
   test('a token that was refused is offered again until `reject`', async () => {
@@ -123,5 +125,5 @@ describeClient({ command: 'pip', atLeast: [23, 1] }, ({ path }) => {
     await run(['reject', 'corp'], { ...options, input: 'token-1\n' })
     expect(await pip('me')).toMatchObject({ code: 0 })
     expect(auth.count()).toBe(2)
-  }, 120_000)
+  })
 })

@@ -3,13 +3,15 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { installPrograms } from '../support/client.ts'
 import { type Corp, corp } from '../support/corp.ts'
 import { type RunOptions, type RunResult, run, type Scratch } from '../support/run.ts'
 import { type Service, startService } from '../support/service.ts'
 
 // pnpm, which gets the token by `tokenHelper`, and a registry on loopback that lets nobody in without one.
+
+vi.setConfig({ testTimeout: 150_000 })
 
 const modules = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'node_modules')
 const versionOf = (name: string): string =>
@@ -62,7 +64,7 @@ async function peer(program: string, helper: (launcher: string) => string): Prom
         ...options,
         program: [process.execPath, join(modules, program)],
         cwd: join(at.path, 'package'),
-        timeoutMs: 60_000,
+        timeoutMs: 100_000,
         ...more,
         env: { ...env, ...more.env },
       }),

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { type Certificates, makeCertificates } from '../support/certificates.ts'
 import { describeClient, installPrograms } from '../support/client.ts'
 import { type Corp, clientProfile, corp } from '../support/corp.ts'
@@ -9,6 +9,8 @@ import { type RunOptions, type RunResult, run } from '../support/run.ts'
 import { type Service, startService } from '../support/service.ts'
 
 // Terraform with tokctl as its credentials helper, and a private module registry on loopback, over TLS.
+
+vi.setConfig({ testTimeout: 150_000 })
 
 let certificates: Certificates
 beforeAll(() => {
@@ -73,7 +75,7 @@ async function peer(block = 'credentials_helper "tokctl" {}'): Promise<Peer> {
         ...options,
         program: ['terraform'],
         cwd: join(at.path, 'configuration'),
-        timeoutMs: 60_000,
+        timeoutMs: 100_000,
         ...more,
         env: { ...env, ...more.env },
       }),

@@ -73,7 +73,7 @@ export async function registryPeer(way: 'basic' | 'token', extra = ''): Promise<
     ...made,
     registry,
     ask: (client, args, more = {}) =>
-      run(args, { ...options, program: [client], timeoutMs: 60_000, ...more, env: { ...env, ...more.env } }),
+      run(args, { ...options, program: [client], timeoutMs: 100_000, ...more, env: { ...env, ...more.env } }),
   }
 }
 
