@@ -7,7 +7,7 @@ import { stableJitter, type Timing } from './core/freshness.ts'
 import type { Lock } from './core/lock.ts'
 import { createManager, type Manager } from './core/manager.ts'
 import { type Outcomes, openOutcomes } from './core/outcome.ts'
-import type { Notices, Session } from './core/ports.ts'
+import type { Notices, Session, StartedRenewal } from './core/ports.ts'
 import { childEnvironment, type RunProgram, type Variables } from './core/program.ts'
 import { readStateFile } from './core/read-file.ts'
 import type { Secret } from './core/secret.ts'
@@ -18,6 +18,7 @@ import { loadCandidates, loadConfig, loadProfile } from './profile/load.ts'
 import type { Config, Profile, StoreKind } from './profile/profile.ts'
 import type { SourcePorts, TokenSource } from './source/source.ts'
 import type { Credentials } from './store/credentials.ts'
+import type { Journal } from './store/journal.ts'
 import type { Store } from './store/store.ts'
 import { openStore, storeKind } from './store/stores.ts'
 import { isStuck } from './store/stuck.ts'
@@ -31,8 +32,8 @@ export interface AppOptions {
   /** The store that the caller named; stands above the configuration and the environment. */
   readonly storeFlag?: StoreKind | undefined
   readonly notices: Notices
-  /** Starts a renewal of that profile that outlives this process. */
-  renewLater(configFile: string, profile: string): Promise<void>
+  /** Starts a renewal of that profile that outlives this process. @param force - However good the kept token is. */
+  renewLater(configFile: string, profile: string, force: boolean): Promise<StartedRenewal>
 }
 
 /** The parts, put together. Nothing is opened before it is used. */
@@ -245,6 +246,11 @@ export function createApp(options: AppOptions): App {
     })
   }
 
+  // One for each attempt: it holds the file that the answer goes into.
+  async function journal(): Promise<Journal> {
+    return (await import('./store/journal-file.ts')).openJournal(stateDir, environment)
+  }
+
   const manager = createManager({
     clock,
     outcomes,
@@ -254,7 +260,8 @@ export function createApp(options: AppOptions): App {
     revoke,
     lock,
     timing: profile => timingOf(profile, environment),
-    renewLater: profile => renewLater(chosen?.file ?? '', profile.name),
+    renewLater: (profile, force) => renewLater(chosen?.file ?? '', profile.name, force),
+    journal,
     newEtag: async () => (await import('node:crypto')).randomBytes(12).toString('base64url'),
     digest: async (secret: Secret) =>
       (await import('node:crypto')).createHash('sha256').update(secret.expose()).digest('hex'),

@@ -41,14 +41,18 @@ export function createTokctl(options: TokctlOptions = {}): Tokctl {
     waiting() {},
   }
   // This process stays: it renews by itself, and what fails is told by the outcome at the next call.
-  const renew = (name: string): void => cache.renew(name)
+  const renew = (name: string): Promise<unknown> => cache.renew(name)
   const app = createApp({
     environment,
     clock,
     configFlag: config,
     storeFlag: store,
     notices,
-    renewLater: async (_, name) => renew(name),
+    async renewLater(_, name, force) {
+      if (!force) return { ended: cache.renew(name) }
+      const renewal = app.profile(name).then(profile => app.manager.get(profile, { force }))
+      return { ended: renewal.catch(() => {}) }
+    },
   })
   const source = (name: string): Source | undefined =>
     isSource(sources)

@@ -132,10 +132,10 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
         else isTerminal(2).then(isOne => isOne && say())
       },
     },
-    renewLater: (configFile, profile) =>
+    renewLater: (configFile, profile, force) =>
       startDetached(environment.self, [
         'refresh',
-        '--if-stale',
+        ...(force ? [] : ['--if-stale']),
         '--no-input',
         '--config',
         configFile,

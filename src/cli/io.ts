@@ -419,8 +419,15 @@ export function replaceProcess(file: string, argv: readonly string[], env: Envir
   } catch {}
 }
 
-/** Starts a program that outlives this one and holds none of its streams. */
-export async function startDetached(self: readonly string[], args: readonly string[]): Promise<void> {
+/**
+ * Starts a program that outlives this one and holds none of its streams.
+ *
+ * @returns `ended` resolves when it has ended, or could not be started.
+ */
+export async function startDetached(
+  self: readonly string[],
+  args: readonly string[],
+): Promise<{ readonly ended: Promise<void> }> {
   const { spawn } = await import('node:child_process')
   const [program, ...rest] = self
   const env = withoutDebugging(process.env) as NodeJS.ProcessEnv
@@ -431,8 +438,15 @@ export async function startDetached(self: readonly string[], args: readonly stri
     env,
   })
   left++
-  child.on('exit', () => left--)
-  // A renewal that cannot be started is tried again by the next caller.
-  child.on('error', () => left--)
+  const ended = new Promise<void>(resolve => {
+    const end = (): void => {
+      left--
+      resolve()
+    }
+    child.once('exit', end)
+    // A renewal that cannot be started is tried again by the next caller.
+    child.once('error', end)
+  })
   child.unref()
+  return { ended }
 }

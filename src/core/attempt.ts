@@ -1,13 +1,15 @@
 import type { Profile } from '../profile/profile.ts'
 import type { FetchRequest, Kept, Person, TokenSource } from '../source/source.ts'
-import { type CacheRecord, encodeRecord } from '../store/record.ts'
+import type { CacheRecord } from '../store/record.ts'
 import type { Store } from '../store/store.ts'
-import { rememberedOf, TokctlError } from './errors.ts'
-import { type GetAsk, refreshAt, type View } from './freshness.ts'
+import { TokctlError } from './errors.ts'
+import type { GetAsk, View } from './freshness.ts'
+import { failureUntil, keepToken, rememberFailure } from './keep.ts'
+import { sessionMs } from './lease.ts'
 import { createLook } from './look.ts'
-import type { Outcome } from './outcome.ts'
 import type { ManagerPorts } from './ports.ts'
-import { formatDuration } from './time.ts'
+import { Superseded, type WatchedRenewal, watchRenewal } from './renewal.ts'
+import { type EpochMs, formatDuration, formatInstant } from './time.ts'
 import type { Token } from './token.ts'
 
 // What the one process that holds the lock does: ask the source, keep the token, tell everybody how it ended.
@@ -24,204 +26,118 @@ export interface Attempt {
   readonly signal: AbortSignal | undefined
   /** Who signs in; the session that is kept is then not asked to renew anything. */
   readonly person?: Person
+  /** When a renewal was sent whose answer never came: this is its one repetition. */
+  readonly interruptedAt?: EpochMs | undefined
 }
 
-/** A refresh goes on for this long, whoever is impatient. */
-const sessionMs = 10_000
-const maxPauseMs = 60_000
 /** What a source that ends in time may be late by. */
 const graceMs = 500
-/** Longer than any server should ask for, so that one odd header does not shut a profile for a day. */
-const maxRetryAfterMs = 3_600_000
+
+/** Tells whether asking for this profile's token may use up a refresh token. */
+export function spendsSession(profile: Profile, record: CacheRecord | undefined): boolean {
+  return record?.refreshToken !== undefined || profile.source === 'refresh_token'
+}
 
 /**
  * Asks the source once, keeps its token and writes the outcome.
  *
  * @throws {TokctlError} The source's failure, remembered for everybody unless it depends on this caller alone.
  */
-export async function attempt(
-  ports: ManagerPorts,
-  { profile, store, view, ask, timeoutMs, signal, person }: Attempt,
-): Promise<Token> {
-  const { clock, outcomes, notices } = ports
-  const key = { kind: 'profile', name: profile.name } as const
+export async function attempt(ports: ManagerPorts, call: Attempt): Promise<Token> {
+  const { profile, store, view, ask, timeoutMs, signal, person, interruptedAt } = call
+  const { clock, notices } = ports
   // Its token is used up by the first request, whatever becomes of the answer.
   if (profile.source === 'refresh_token') refuseForgetful(store)
   const source = await ports.source(profile)
-  let token: Token
+  let record = view?.record
+  let renewal = watchRenewal(ports, { profile, store, record, interruptedAt })
   try {
-    token = await fetchFrom(source)
-    await refuseRejected(ports, profile, token, view?.record).catch(async error => {
-      // The access token is not wanted, but the session that came with it is the only one there is now.
-      if (token.refreshToken !== undefined)
-        await store.set(key, encodeRecord(await recordOf(token, undefined)))
-      throw error
-    })
-  } catch (error) {
-    if (error instanceof TokctlError && signal?.aborted !== true) {
-      // A sign-in that came to nothing leaves everything as it was, and what another profile lacks is told of that one.
-      const isOwn = person === undefined && (error.profile ?? profile.name) === profile.name
-      if (isOwn) await rememberFailure(error, rememberedOf(error.code))
-      throw error.of(profile.name)
-    }
-    throw error
+    return await lead()
+  } finally {
+    renewal.end()
   }
-  await keep(token)
-  signal?.throwIfAborted()
-  return token
+
+  async function lead(): Promise<Token> {
+    let token: Token
+    try {
+      token = await fetchOnce()
+      await refuseRejected(ports, profile, token, record).catch(async error => {
+        // The access token is not wanted, but the session that came with it is the only one there is now.
+        if (token.refreshToken !== undefined) await keepToken(ports, call, renewal, token, false)
+        throw error
+      })
+    } catch (error) {
+      if (error instanceof TokctlError && signal?.aborted !== true) {
+        const told = interruptedAt === undefined ? error : withInterruption(error, interruptedAt)
+        // A sign-in that came to nothing leaves everything as it was, and what another profile lacks is told of that one.
+        const isOwn = person === undefined && (error.profile ?? profile.name) === profile.name
+        const until = isOwn && store.shared ? failureUntil(ports, view, told) : undefined
+        const patienceMs = told.code === 'timeout' ? ask.timeoutMs : undefined
+        if (until !== undefined) await rememberFailure(ports, call, told, until, patienceMs)
+        throw told.of(profile.name)
+      }
+      throw error
+    }
+    await keepToken(ports, call, renewal, token)
+    signal?.throwIfAborted()
+    return token
+  }
 
   // Another machine, or another state directory, may share the store and not the lock: the session it wrote is tried once
   // before this one is given up.
-  async function fetchFrom(source: TokenSource): Promise<Token> {
-    const request = requestWith(view?.record)
-    // A refresh token may be used up by being sent: nothing is sent before the store has shown that it can keep the next.
-    const isSession = request.kept?.refreshToken !== undefined && view?.record !== undefined
-    if (isSession) await store.set(key, encodeRecord(view.record))
+  async function fetchOnce(): Promise<Token> {
+    const used = person === undefined ? record?.refreshToken : undefined
     try {
-      return isSession ? await toItsEnd(source, request) : await inTime(source, request)
+      return await fetchFrom(source)
     } catch (error) {
-      if (!isRefusedSession(error) || request.kept?.refreshToken === undefined) throw error
+      const isSuperseded = error instanceof Superseded
+      if (!isSuperseded && (!isRefusedSession(error) || used === undefined)) throw error
       const newer = await createLook(ports).record(profile, store)
       const refreshToken = newer?.refreshToken
-      if (refreshToken === undefined || refreshToken.equals(request.kept.refreshToken)) throw error
+      if (!isSuperseded && (refreshToken === undefined || (used && refreshToken.equals(used)))) throw error
       notices.trace(`profile "${profile.name}": the session was renewed elsewhere`)
       const isFresh = newer?.token?.expiresAt === undefined || newer.token.expiresAt - clock.now() > graceMs
+      renewal.end()
+      record = newer
+      renewal = watchRenewal(ports, { profile, store, record })
       if (newer?.token !== undefined && isFresh && !ask.force) return { ...newer.token, refreshToken }
-      return await inTime(source, requestWith(newer))
+      return await fetchFrom(source)
     }
   }
 
-  function requestWith(record: CacheRecord | undefined): Omit<FetchRequest, 'signal'> {
-    if (person !== undefined) return { timeoutMs, person }
+  function fetchFrom(from: TokenSource): Promise<Token> {
+    if (person !== undefined) return inTime(from, { timeoutMs, person })
     const { refreshToken, dpopKey, seed } = record ?? {}
     const kept: Kept = { refreshToken, dpopKey, seed }
-    return { timeoutMs, kept }
+    // Whoever has less time than that leaves the request to a process of its own.
+    const patienceMs = spendsSession(profile, record) ? Math.max(timeoutMs, sessionMs) : timeoutMs
+    return inTime(from, { timeoutMs: patienceMs, kept, renewal }, renewal)
   }
 
-  // From the first byte on the server may have made this refresh token the old one: neither a signal nor an impatient caller
-  // ends the request, only its own time does.
-  async function toItsEnd(source: TokenSource, request: Omit<FetchRequest, 'signal'>): Promise<Token> {
-    const release = notices.hold()
-    try {
-      const patienceMs = Math.max(timeoutMs, sessionMs)
-      return await source.fetch({ ...request, timeoutMs: patienceMs, signal: undefined })
-    } finally {
-      release()
-    }
-  }
-
-  // A source keeps its own deadline; a secret's program, say, that does not is left behind a moment later.
-  async function inTime(source: TokenSource, request: Omit<FetchRequest, 'signal'>): Promise<Token> {
+  // A source keeps its own deadline; a secret's program, say, that does not is left behind a moment later. Nobody leaves a
+  // renewal that was sent: its own deadline ends it.
+  async function inTime(
+    from: TokenSource,
+    request: Omit<FetchRequest, 'signal'>,
+    watched?: WatchedRenewal,
+  ): Promise<Token> {
     const controller = new AbortController()
     const leave = (): void => controller.abort(signal?.reason)
     signal?.addEventListener('abort', leave)
     const ended = new AbortController()
-    const late = clock.sleep(timeoutMs + graceMs, ended.signal).then(() => {
-      if (ended.signal.aborted) return undefined as never
-      const error = new TokctlError('timeout', `the source gave no token within ${formatDuration(timeoutMs)}`)
+    const late = clock.sleep(request.timeoutMs + graceMs, ended.signal).then(() => {
+      if (ended.signal.aborted || watched?.isSent === true) return new Promise<never>(() => {})
+      const limit = formatDuration(request.timeoutMs)
+      const error = new TokctlError('timeout', `the source gave no token within ${limit}`)
       controller.abort(error)
       throw error
     })
     try {
       if (signal?.aborted) leave()
-      return await Promise.race([source.fetch({ ...request, signal: controller.signal }), late])
+      return await Promise.race([from.fetch({ ...request, signal: controller.signal }), late])
     } finally {
       ended.abort()
       signal?.removeEventListener('abort', leave)
-    }
-  }
-
-  async function recordOf(token: Token, served: Token | undefined): Promise<CacheRecord> {
-    // A sign-in begins a session of its own; whatever renews one goes on with what the answer left out (RFC 6749 §6).
-    const before = person === undefined ? view?.record : undefined
-    const dpopKey = token.dpopKey ?? before?.dpopKey
-    const seed = token.seed ?? before?.seed
-    return {
-      etag: await ports.newEtag(),
-      binding: profile.binding,
-      token: served && { ...served, refreshToken: undefined },
-      refreshToken: store.keepsRefreshTokens ? token.refreshToken : undefined,
-      ...(dpopKey === undefined ? {} : { dpopKey }),
-      ...(seed === undefined ? {} : { seed }),
-      rejected: view?.record?.rejected ?? [],
-    }
-  }
-
-  async function keep(token: Token): Promise<void> {
-    const record = await recordOf(token, token)
-    const { etag } = record
-    const text = encodeRecord(record)
-    try {
-      // What holds a session is worth a second try.
-      await store
-        .set(key, text)
-        .catch(error => (token.refreshToken ? store.set(key, text) : Promise.reject(error)))
-    } catch (error) {
-      // A sign-in that is not kept was for nothing, and the person is still there to be told.
-      if (!(error instanceof TokctlError) || person !== undefined) throw error
-      notices.warn(`the token is not kept: ${error.message}`)
-      await rememberFailure(error, 'pause')
-      return
-    }
-    if (!store.shared) return
-    const last = outcomes.read(profile.name)
-    writeOutcome({
-      etag,
-      binding: profile.binding,
-      finishedAt: clock.now(),
-      store: storedIn(store),
-      auto: ports.choosesStore() ? storedIn(store) : last?.auto,
-      obtainedAt: token.obtainedAt,
-      expiresAt: token.expiresAt,
-      refreshAt: refreshAt(token, ports.timing(profile)),
-      failure: undefined,
-    })
-  }
-
-  async function rememberFailure(
-    error: TokctlError,
-    remembered: ReturnType<typeof rememberedOf>,
-  ): Promise<void> {
-    if (!store.shared || remembered === 'never') return
-    const now = clock.now()
-    const before = view?.outcome
-    const attempts = (before?.failure?.attempts ?? 0) + 1
-    const until =
-      remembered === 'until_changed'
-        ? 'changed'
-        : remembered === 'waiters'
-          ? now
-          : now + pauseMs(error.retryAfterMs, attempts)
-    writeOutcome({
-      etag: await ports.newEtag(),
-      binding: profile.binding,
-      finishedAt: now,
-      // Nothing was written, so nothing is recorded of where.
-      store: before?.store,
-      auto: outcomes.read(profile.name)?.auto,
-      obtainedAt: before?.obtainedAt,
-      expiresAt: before?.expiresAt,
-      refreshAt: before?.refreshAt,
-      failure: {
-        code: error.code,
-        message: error.message,
-        hint: error.hint,
-        at: now,
-        until,
-        attempts,
-        patienceMs: error.code === 'timeout' ? ask.timeoutMs : undefined,
-      },
-    })
-  }
-
-  function writeOutcome(outcome: Outcome): void {
-    try {
-      outcomes.write(profile.name, outcome)
-    } catch (error) {
-      // The record is kept; without the outcome others merely ask once more than they need to.
-      const reason =
-        error instanceof TokctlError ? error.message : ((error as NodeJS.ErrnoException).code ?? 'error')
-      notices.warn(`cannot tell other processes how the request ended: ${reason}`)
     }
   }
 }
@@ -230,14 +146,12 @@ function isRefusedSession(error: unknown): boolean {
   return error instanceof TokctlError && (error.code === 'login_required' || error.code === 'invalid_grant')
 }
 
-function storedIn(store: Store): 'keychain' | 'file' {
-  return store.kind === 'file' ? 'file' : 'keychain'
-}
-
-function pauseMs(retryAfterMs: number | undefined, attempts: number): number {
-  if (retryAfterMs !== undefined) return Math.min(Math.max(1000, retryAfterMs), maxRetryAfterMs)
-  const grown = Math.min(maxPauseMs, 1000 * 2 ** Math.min(attempts - 1, 10))
-  return Math.max(1000, Math.round(grown * (0.75 + Math.random() / 4)))
+// Whoever must sign in again wants to know why: it was nobody's doing but a process that ended at the wrong moment.
+function withInterruption(error: TokctlError, at: EpochMs): TokctlError {
+  if (!isRefusedSession(error)) return error
+  const { code, message, hint, profile, retryAfterMs, more } = error
+  const why = `a renewal was interrupted at ${formatInstant(at)}, and its answer was lost`
+  return new TokctlError(code, `${message}: ${why}`, { hint, profile, retryAfterMs, more })
 }
 
 /**

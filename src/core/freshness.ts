@@ -126,6 +126,11 @@ export function neededLife(token: Token, { minValidityMs }: Timing): number {
   return minValidityMs ?? defaultMinValidity(lifetimeMs)
 }
 
+/** When a token is not handed out any more, by the profile's own timing; `undefined` for one of unknown lifetime. */
+export function expiredAt(token: Token | undefined, timing: Timing): EpochMs | undefined {
+  return token?.expiresAt === undefined ? undefined : token.expiresAt - neededLife(token, timing)
+}
+
 /** A number from 0 to 1 that is the same at every call on this machine for this profile, and another one elsewhere. */
 export function stableJitter(machine: string, profile: string): number {
   // FNV-1a: spread is all that is asked of it, and it spares a hit the crypto module.

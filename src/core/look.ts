@@ -8,6 +8,12 @@ import type { ManagerPorts } from './ports.ts'
 
 /** What is known of a profile now, as far as it belongs to its present configuration. */
 export interface Look {
+  /**
+   * The record as it lies there, of whatever configuration.
+   *
+   * @throws {TokctlError} what the store throws; `store_failed` for a record that a newer tokctl wrote
+   */
+  raw(profile: Profile, store: Store): Promise<CacheRecord | undefined>
   /** @throws {TokctlError} what the store throws; `store_failed` for a record that a newer tokctl wrote */
   record(profile: Profile, store: Store): Promise<CacheRecord | undefined>
   outcome(profile: Profile): Outcome | undefined
@@ -17,7 +23,7 @@ export interface Look {
 
 /** Reads records and outcomes through the ports. */
 export function createLook({ outcomes, notices }: ManagerPorts): Look {
-  async function readRecord(profile: Profile, store: Store): Promise<CacheRecord | undefined> {
+  async function readRaw(profile: Profile, store: Store): Promise<CacheRecord | undefined> {
     const text = await store.get({ kind: 'profile', name: profile.name })
     if (text === undefined) return undefined
     const record = decodeRecord(text)
@@ -25,12 +31,21 @@ export function createLook({ outcomes, notices }: ManagerPorts): Look {
       const message = `the kept token of profile "${profile.name}" was written by a newer tokctl`
       throw new TokctlError('store_failed', message, { hint: 'upgrade tokctl', profile: profile.name })
     }
+    return record
+  }
+
+  async function readRecord(profile: Profile, store: Store): Promise<CacheRecord | undefined> {
+    const record = await readRaw(profile, store)
     if (record !== undefined && record.binding !== profile.binding) {
       notices.trace(`profile "${profile.name}": the kept token was made for another configuration`)
       // What was refused stays refused, whoever was served it, and a seed that was used up is used up.
-      const { etag, rejected, seed } = record
+      const { etag, rejected, seed, renewal } = record
       const emptied = { etag, binding: profile.binding, token: undefined, refreshToken: undefined, rejected }
-      return seed === undefined ? emptied : { ...emptied, seed }
+      return {
+        ...emptied,
+        ...(seed === undefined ? {} : { seed }),
+        ...(renewal === undefined ? {} : { renewal }),
+      }
     }
     return record
   }
@@ -41,6 +56,7 @@ export function createLook({ outcomes, notices }: ManagerPorts): Look {
   }
 
   return {
+    raw: readRaw,
     record: readRecord,
     outcome: readOutcome,
     async view(profile, store, known) {

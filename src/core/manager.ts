@@ -2,7 +2,7 @@ import type { Profile } from '../profile/profile.ts'
 import type { Person } from '../source/source.ts'
 import type { Store } from '../store/store.ts'
 import type { Attempt } from './attempt.ts'
-import { TokctlError } from './errors.ts'
+import { exitCodeOf, TokctlError } from './errors.ts'
 import {
   type Decision,
   decide,
@@ -13,14 +13,14 @@ import {
   serveNew,
   type View,
 } from './freshness.ts'
-import { type Lease, lockTimeout, signInUnderWay } from './lease.ts'
+import { type Lease, lockTimeout, sessionMs, signInUnderWay } from './lease.ts'
 import type { LockResult } from './lock.ts'
 import { createLook } from './look.ts'
 import type { Failure } from './outcome.ts'
-import type { ManagerPorts } from './ports.ts'
+import type { ManagerPorts, StartedRenewal } from './ports.ts'
 import type { Secret } from './secret.ts'
 import { createSingleflight } from './singleflight.ts'
-import { formatDuration } from './time.ts'
+import { type EpochMs, formatDuration } from './time.ts'
 import type { Token } from './token.ts'
 
 /** What can be asked of a profile's token. */
@@ -87,7 +87,7 @@ export function createManager(ports: ManagerPorts): Manager {
     notices.trace(`profile "${profile.name}": ${describe(decision)}`)
     switch (decision.kind) {
       case 'serve_and_refresh':
-        await renewOnce(profile)
+        await renewOnce(profile, false)
         return decision.token
       case 'refresh': {
         const signal = theSignal()
@@ -95,9 +95,19 @@ export function createManager(ports: ManagerPorts): Manager {
         const key = `${profile.name} ${ask.force} ${ask.renew} ${ask.minValidityMs} ${seen.outcome} ${seen.record}`
         return flights.run(key, signal, () => refresh(profile, store, { ...ask, seen }, signal))
       }
+      case 'fail':
+        if (mayHaveAnswer(view, decision.failure))
+          return refresh(profile, store, { ...ask, seen: etagsOf(view) }, theSignal())
+        return settle(profile, decision, ask)
       default:
         return settle(profile, decision, ask)
     }
+  }
+
+  // The failure was told before that renewal began, or it was the store's alone: the journal may hold a good answer.
+  function mayHaveAnswer({ record, outcome }: View, failure: Failure): boolean {
+    if (record?.renewal === undefined) return false
+    return record.renewal.at > (outcome?.finishedAt ?? 0) || exitCodeOf(failure.code) === 7
   }
 
   async function refresh(
@@ -121,11 +131,15 @@ export function createManager(ports: ManagerPorts): Manager {
     const lock = await ports.lock()
     const purpose = ask.renew ? 'renewal' : 'refresh'
     let passed = ask.seen.outcome
+    let isLeft = false
     for (;;) {
+      const isHurried = leftMs() < sessionMs && !ask.renew && !isLeft
       const wait = {
         purpose,
         timeoutMs: leftMs(),
         signal,
+        // Who leaves the work to another process leaves that one's lease as well.
+        keepLease: isHurried,
         leave: () => outcomes.read(profile.name)?.etag !== passed,
         onWait: (holder: Lease | undefined, waitedMs: number) => {
           // A browser may stay open for minutes. A holder that died left its lease: the next one says so in no time.
@@ -134,18 +148,89 @@ export function createManager(ports: ManagerPorts): Manager {
           notices.waiting(profile.name, holder, waitedMs)
         },
       } as const
-      const result: LockResult<Token> = await lock.withLock(profile.name, wait, async () => {
-        const { view, decision } = await lookAgain(profile, store, ask)
-        return decision.kind === 'refresh'
-          ? lead({ profile, store, view, ask, timeoutMs: leftMs(), signal })
-          : settle(profile, decision, ask)
-      })
+      const result: LockResult<Token | 'hand over'> = await lock.withLock(
+        profile.name,
+        wait,
+        async (_, writeLease) => {
+          const seen = await lookAgain(profile, store, ask)
+          const { view, decision, interruptedAt } = await resume(profile, store, ask, seen)
+          if (decision.kind !== 'refresh') return settle(profile, decision, ask)
+          const call = { profile, store, view, ask, timeoutMs: leftMs(), signal, interruptedAt }
+          // From its first byte on it must not be cancelled, and this caller has not the time to see it through.
+          const { spendsSession } = await import('./attempt.ts')
+          if (isHurried && spendsSession(profile, view.record)) return 'hand over'
+          if (isHurried) writeLease()
+          return lead(call)
+        },
+      )
       if (result.kind === 'timeout') throw lockTimeout(profile.name, result.holder, ask.timeoutMs)
-      if (result.kind === 'held') return result.value
+      if (result.kind === 'held' && result.value !== 'hand over') return result.value
+      if (result.kind === 'held') {
+        // Where that process ends without a word, this one finds out for itself what is wrong.
+        isLeft = await leaveToAnother(profile, ask, passed, leftMs, signal)
+      }
       // Somebody finished while this process waited; only if that is no answer to it does it go on to the lock.
       passed = outcomes.read(profile.name)?.etag
       const { decision } = await lookAgain(profile, store, ask)
       if (decision.kind !== 'refresh') return settle(profile, decision, ask)
+    }
+  }
+
+  // A renewal that was cut short is looked into before anybody is asked.
+  async function resume(
+    profile: Profile,
+    store: Store,
+    ask: GetAsk,
+    seen: { view: View; decision: Decision },
+  ): Promise<{ view: View; decision: Decision; interruptedAt?: EpochMs }> {
+    const { view, decision } = seen
+    const isWanted =
+      decision.kind === 'refresh' || (decision.kind === 'fail' && mayHaveAnswer(view, decision.failure))
+    if (!isWanted || view.record?.renewal === undefined) return seen
+    const { recover } = await import('./recover.ts')
+    const found = await recover(ports, profile, store, view)
+    const timing = ports.timing(profile)
+    if (found.kind === 'promoted') {
+      const renewed = { record: found.record, outcome: undefined }
+      const next = decide(renewed, { ...ask, seen: undefined }, timing, clock.now())
+      // What the store does not keep must not be used up: the journal is the only place where it is.
+      if (next.kind === 'refresh' && found.unkept !== undefined) throw found.unkept
+      return { view: { ...renewed, outcome: look.outcome(profile) }, decision: next }
+    }
+    if (found.kind === 'nothing' || decision.kind !== 'refresh') return seen
+    // The server may have ended the whole session when it hears the old refresh token again, a good access token with it.
+    const plain = { ...ask, renew: false, seen: undefined }
+    const { token } = view.record
+    const state = decide({ record: view.record, outcome: undefined }, plain, timing, clock.now())
+    const isUsable = token !== undefined && (state.kind === 'serve' || state.kind === 'serve_and_refresh')
+    if (!isUsable) return { ...seen, interruptedAt: found.at }
+    const { rememberInterruption } = await import('./recover.ts')
+    await rememberInterruption(ports, profile, view, found.at)
+    const told = await lookAgain(profile, store, { ...ask, seen: undefined })
+    if (told.decision.kind !== 'refresh') return told
+    return { view, decision: { kind: 'serve', token, because: 'its renewal was interrupted' } }
+  }
+
+  /** @returns Whether the other process ended without telling an outcome. */
+  async function leaveToAnother(
+    profile: Profile,
+    ask: GetAsk,
+    passed: string | undefined,
+    leftMs: () => number,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    const isForced = ask.force || ask.minValidityMs !== undefined
+    const started = await renewOnce(profile, isForced)
+    let hasEnded = false
+    started?.ended.then(() => {
+      hasEnded = true
+    })
+    for (let pauseMs = 5; ; pauseMs = Math.min(pauseMs * 2, 50)) {
+      if (outcomes.read(profile.name)?.etag !== passed) return false
+      if (hasEnded) return true
+      if (leftMs() <= 0) throw lockTimeout(profile.name, undefined, ask.timeoutMs)
+      await clock.sleep(Math.min(pauseMs, leftMs()), signal)
+      signal?.throwIfAborted()
     }
   }
 
@@ -167,21 +252,23 @@ export function createManager(ports: ManagerPorts): Manager {
     return { view, decision }
   }
 
-  async function renewOnce(profile: Profile): Promise<void> {
+  async function renewOnce(profile: Profile, force: boolean): Promise<StartedRenewal | undefined> {
     const lock = await ports.lock()
     const wait = { purpose: 'renewal', timeoutMs: 0, signal: undefined, keepLease: true } as const
     try {
-      await lock.withLock(profile.name, wait, async (last, writeLease) => {
+      const result = await lock.withLock(profile.name, wait, async (last, writeLease) => {
         // A renewal that was started a moment ago has yet to take the lock.
-        if (last?.purpose === 'renewal' && isComing(profile, last)) return
+        if (last?.purpose === 'renewal' && isComing(profile, last)) return undefined
         writeLease()
-        await ports.renewLater(profile)
+        return ports.renewLater(profile, force)
       })
+      return result.kind === 'held' ? result.value : undefined
     } catch (error) {
       // The token is good; that nothing renews it yet is worth a line, not a failure.
       const reason =
         error instanceof TokctlError ? error.message : ((error as NodeJS.ErrnoException).code ?? 'error')
       notices.warn(`cannot start a renewal: ${reason}`)
+      return undefined
     }
   }
 

@@ -1,5 +1,6 @@
 import type { Profile } from '../profile/profile.ts'
 import type { TokenSource } from '../source/source.ts'
+import type { Journal } from '../store/journal.ts'
 import type { Store } from '../store/store.ts'
 import type { Timing } from './freshness.ts'
 import type { Lease } from './lease.ts'
@@ -30,6 +31,12 @@ export interface Session {
   readonly refreshToken: Secret | undefined
 }
 
+/** A renewal that another process does. */
+export interface StartedRenewal {
+  /** Resolves when that process has ended, however it did. */
+  readonly ended: Promise<unknown>
+}
+
 /** What the manager stands on. Whatever a cache hit does not need is a function that is called on a miss. */
 export interface ManagerPorts {
   readonly clock: Clock
@@ -48,8 +55,13 @@ export interface ManagerPorts {
   ): Promise<void>
   lock(): Promise<Lock>
   timing(profile: Profile): Timing
-  /** Starts a renewal that outlives this process; does not wait for it. */
-  renewLater(profile: Profile): Promise<void>
+  /**
+   * Starts a renewal that outlives this process; does not wait for it.
+   *
+   * @param force - However good the kept token is.
+   */
+  renewLater(profile: Profile, force: boolean): Promise<StartedRenewal>
+  journal(): Promise<Journal>
   /** Random, never the same twice. */
   newEtag(): Promise<string>
   /** SHA-256, in hexadecimal. */

@@ -64,8 +64,9 @@ export async function logout(
   const store = await ports.store(profile)
   const forget = async (): Promise<void> => {
     const record = await readAny()
-    if (record !== undefined) await revoke(record)
+    if (record !== undefined) await revoke((await cutShort(record)) ?? record)
     await drop(profile, store, record)
+    if (record?.renewal !== undefined) (await ports.journal()).clear(profile.name)
     await tellOthers()
     signal?.throwIfAborted()
   }
@@ -84,6 +85,14 @@ export async function logout(
       refreshAt: undefined,
       failure: undefined,
     })
+  }
+
+  // The session that a renewal was given before it was cut short is the one to revoke.
+  async function cutShort(record: CacheRecord): Promise<CacheRecord | undefined> {
+    if (record.renewal === undefined || record.binding !== profile.binding) return undefined
+    const { recover } = await import('./recover.ts')
+    const found = await recover(ports, profile, store, { record, outcome: undefined }).catch(() => undefined)
+    return found?.kind === 'promoted' ? found.record : undefined
   }
 
   // What cannot be read cannot be revoked, and is forgotten all the same.

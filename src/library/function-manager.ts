@@ -21,8 +21,8 @@ export interface FunctionManagerPorts {
   /** The function of a key. */
   source(name: string): Source | undefined
   timing(profile: Profile): Timing
-  /** Renews in this process; does not wait. */
-  renew(name: string): void
+  /** Renews in this process. @returns When that has ended, however it did. */
+  renew(name: string): Promise<unknown>
 }
 
 /** The same manager by the same rules, for tokens of functions: store, outcomes and lock are this process's own. */
@@ -40,7 +40,11 @@ export function createFunctionManager(ports: FunctionManagerPorts): Manager {
     revoke: async () => {},
     lock: async () => lock,
     timing: ports.timing,
-    renewLater: async profile => ports.renew(profile.name),
+    renewLater: async profile => ({ ended: ports.renew(profile.name) }),
+    // A function leaves no refresh token, and so nothing to lose.
+    async journal() {
+      throw new Error('a function has no session to keep a journal of')
+    },
     newEtag: async () => randomBytes(12).toString('base64url'),
     digest: async secret => createHash('sha256').update(secret.expose()).digest('hex'),
     notices,

@@ -77,8 +77,8 @@ export interface TokenCache extends Tokens {
   getEntry(name: string, ask?: TokensAsk): Promise<Entry>
   /** A profile, read again no more often than every second. @throws {TokctlError} as `get` */
   profile(name: string): Promise<Profile>
-  /** Renews in the background, unless that runs already. */
-  renew(name: string): void
+  /** Renews in the background, unless that runs already. @returns When that has ended, however it did. */
+  renew(name: string): Promise<unknown>
   /** Forgets what is in memory, and nothing else. */
   clear(): void
 }
@@ -110,7 +110,7 @@ export function createTokenCache(ports: TokenCachePorts): TokenCache {
     }
     if (entry.expiresAt - now <= (minValidityMs ?? entry.neededLifeMs)) return undefined
     if (isFromTheFuture(entry.token, now)) return undefined
-    if (now >= entry.refreshAt && clock.monotonic() >= entry.pausedUntil) renew(name)
+    if (now >= entry.refreshAt && clock.monotonic() >= entry.pausedUntil) void renew(name)
     return entry
   }
 
@@ -190,11 +190,12 @@ export function createTokenCache(ports: TokenCachePorts): TokenCache {
     }
   }
 
-  function renew(name: string): void {
-    if (renewals.has(name)) return
+  function renew(name: string): Promise<unknown> {
+    const running = renewals.get(name)
+    if (running !== undefined) return running.catch(() => {})
     const renewal = load(name, { renew: true })
     renewals.set(name, renewal)
-    renewal.catch(error => pause(name, error)).finally(() => renewals.delete(name))
+    return renewal.catch(error => pause(name, error)).finally(() => renewals.delete(name))
   }
 
   function pause(name: string, error: unknown): void {

@@ -2,12 +2,19 @@ import type { Secret } from '../core/secret.ts'
 import type { EpochMs } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import type { OAuthClient, ProfileCommon } from '../profile/profile.ts'
-import { type AnswerShape, type Objection, oauthShape, readAnswer, refusalCode } from './answer.ts'
+import {
+  type Answered,
+  type AnswerShape,
+  type Objection,
+  oauthShape,
+  readAnswer,
+  refusalCode,
+} from './answer.ts'
 import { clientAuthentication } from './client-auth.ts'
 import { serverAhead } from './lifetime.ts'
 import { type Budget, retry, timeLeft } from './retry.ts'
 import { endpointOf } from './server.ts'
-import type { FetchRequest, SourcePorts } from './source.ts'
+import type { FetchRequest, SourcePorts, Spent } from './source.ts'
 import { readTlsMaterial } from './tls-material.ts'
 
 /** A profile that asks an authorization server. */
@@ -31,6 +38,8 @@ export interface GrantOptions {
   /** Scope, audience and `params` were told when it began, and some servers refuse to hear them again. */
   readonly begun?: boolean
   readonly objection?: Objection
+  /** The grant uses this up: the renewal is told of every step. */
+  readonly spends?: Omit<Spent, 'dpopKey'>
 }
 
 /**
@@ -47,9 +56,10 @@ export async function tokenRequest(
   grant: Grant,
   ports: SourcePorts,
   request: FetchRequest,
-  { repeatable = true, once = false, begun = false, objection }: GrantOptions = {},
+  { repeatable = true, once = false, begun = false, objection, spends }: GrantOptions = {},
 ): Promise<Token> {
   const { clock } = ports
+  const renewal = spends && request.renewal
   const budget: Budget = { clock, signal: request.signal, deadline: clock.monotonic() + request.timeoutMs }
   const endpoint = await endpointOf(client, 'token_endpoint', ports, budget)
   const tls = await readTlsMaterial(client, ports, request.signal)
@@ -84,6 +94,7 @@ export async function tokenRequest(
     const nonce = dpop?.nonceFor(endpoint)
     const keyProof =
       dpop && dpopKey ? { dpop: dpop.dpopProof(dpopKey, { method: 'POST', url: endpoint, now, nonce }) } : {}
+    if (spends !== undefined) await renewal?.intend({ ...spends, dpopKey })
     const sentAt = clock.now()
     const response = await ports.send({
       method: 'POST',
@@ -93,20 +104,15 @@ export async function tokenRequest(
       tls,
       timeoutMs,
       signal: request.signal,
+      ...(renewal === undefined ? {} : { onSent: () => renewal.sent() }),
     })
     const receivedAt = clock.now()
     const from = `token endpoint ${new URL(endpoint).host}`
+    const { status, body, headAt } = response
+    renewal?.answered({ from, status, headers: telling(response.headers), body, sentAt, receivedAt }, headAt)
     const answered = { response, from, sentAt, receivedAt }
-    const shape: AnswerShape = {
-      ...oauthShape,
-      tokenPath: client.token_path ?? oauthShape.tokenPath,
-      scope: client.scope,
-      defaultTtlMs: client.default_ttl_ms,
-      dpop: dpopKey !== undefined,
-      objection,
-    }
     return {
-      answer: () => ({ ...readAnswer(answered, shape), ...(dpopKey === undefined ? {} : { dpopKey }) }),
+      answer: () => readTokenAnswer(client, answered, dpopKey, objection),
       status: response.status,
       code: refusalCode(response),
       nonce: dpop?.keepNonce(endpoint, response.headers['dpop-nonce']) ?? false,
@@ -115,6 +121,35 @@ export async function tokenRequest(
   }
 
   return once ? ask(timeLeft(budget)) : retry(budget, ask, ports.trace, { repeatable })
+}
+
+/**
+ * Reads the token out of an answer of the token endpoint. Pure.
+ *
+ * @throws {TokctlError} As `readAnswer` does
+ */
+export function readTokenAnswer(
+  client: ClientProfile,
+  answered: Answered,
+  dpopKey: Secret | undefined,
+  objection?: Objection,
+): Token {
+  const shape: AnswerShape = {
+    ...oauthShape,
+    tokenPath: client.token_path ?? oauthShape.tokenPath,
+    scope: client.scope,
+    defaultTtlMs: client.default_ttl_ms,
+    dpop: dpopKey !== undefined,
+    objection,
+  }
+  return { ...readAnswer(answered, shape), ...(dpopKey === undefined ? {} : { dpopKey }) }
+}
+
+const tellingHeaders = ['content-type', 'date', 'retry-after', 'www-authenticate']
+
+// Some send cookies as large as the answer itself; for reading it these alone are looked at.
+function telling(headers: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => tellingHeaders.includes(name)))
 }
 
 /** What a form is sent with. */

@@ -46,6 +46,7 @@ export async function exchange(
     let phase: Phase = 'connecting'
     let size = 0
     let status = 0
+    let headAt = 0
     let headers: Readonly<Record<string, string>> = {}
     let close = (): void => {}
 
@@ -73,8 +74,12 @@ export async function exchange(
 
     const events: WireEvents = {
       connected() {
+        if (over.signal.aborted) return
         phase = 'waiting'
         connected.abort()
+        if (request.onSent === undefined) return
+        request.signal?.removeEventListener('abort', leave)
+        request.onSent()
       },
       head(code, rawHeaders) {
         if (code === 101) return fail(switched(url.host))
@@ -82,6 +87,7 @@ export async function exchange(
         if (code < 200) return
         phase = 'reading'
         status = code
+        headAt = clock.monotonic()
         headers = joinHeaders(rawHeaders)
       },
       data(chunk) {
@@ -89,7 +95,7 @@ export async function exchange(
         if (size > maxBodyBytes) fail(tooLarge(url.host))
         else chunks.push(chunk)
       },
-      end: () => settle(() => resolve({ status, headers, body: Buffer.concat(chunks) })),
+      end: () => settle(() => resolve({ status, headers, headAt, body: Buffer.concat(chunks) })),
       fail: error => fail(describeFailure(error, phase, place)),
     }
     open().then(
@@ -106,12 +112,14 @@ export async function exchange(
       error => fail(error instanceof Error ? error : new Error('transport cannot be loaded')),
     )
   })
-  return { status: answer.status, headers: answer.headers, body: await decodeBody(answer, url.host) }
+  const { status, headers, headAt } = answer
+  return { status, headers, headAt, body: await decodeBody(answer, url.host) }
 }
 
 interface RawAnswer {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
+  readonly headAt: number
   readonly body: Buffer
 }
 

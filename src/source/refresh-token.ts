@@ -2,7 +2,7 @@ import { TokctlError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
 import type { RefreshTokenProfile } from '../profile/profile.ts'
 import type { SourcePorts, TokenSource } from './source.ts'
-import { refresh } from './with-refresh.ts'
+import { readRenewal, refresh } from './with-refresh.ts'
 
 /**
  * Starts from a refresh token that was handed over once. From then on the newest one is kept; the handed-over one is used
@@ -17,7 +17,11 @@ export function refreshToken(profile: RefreshTokenProfile, ports: SourcePorts): 
       const handedOver = await ports.resolve(profile.refresh_token, request.signal)
       const seed = await digest(handedOver)
       const kept = request.kept?.seed === seed ? request.kept : undefined
-      if (kept !== undefined && kept.refreshToken === undefined) throw usedUp(name)
+      if (kept !== undefined && kept.refreshToken === undefined)
+        throw usedUp(name, 'its session was forgotten')
+      // A record that is damaged, or was removed, does not make the handed-over one a new one.
+      if (request.kept?.seed === undefined && (await request.renewal?.knowsSeed(seed)))
+        throw usedUp(name, 'what came of it cannot be read any more')
       if (kept === undefined && request.kept?.seed !== undefined) {
         ports.trace('another refresh token was handed over: starting from that one')
       }
@@ -29,6 +33,13 @@ export function refreshToken(profile: RefreshTokenProfile, ports: SourcePorts): 
         if (!(error instanceof TokctlError) || error.code !== 'invalid_grant') throw error
         throw refused(name)
       }
+    },
+    async readRenewal(answer, kept) {
+      const token = readRenewal(profile, answer, kept)
+      if (token.refreshToken !== undefined) return token
+      // The very first renewal, and nothing rotates: the handed-over one goes on.
+      const handedOver = await ports.resolve(profile.refresh_token)
+      return (await digest(handedOver)) === kept.seed ? { ...token, refreshToken: handedOver } : token
     },
   }
 }
@@ -42,10 +53,10 @@ function hintFor(name: string): string {
   return `put a new refresh token in the place that refresh_token names, then run: tokctl refresh ${name}`
 }
 
-function usedUp(name: string): TokctlError {
+function usedUp(name: string, why: string): TokctlError {
   return new TokctlError(
     'login_required',
-    `profile "${name}" needs a new refresh token: the one that was handed over is used up, and its session was forgotten`,
+    `profile "${name}" needs a new refresh token: the one that was handed over is used up, and ${why}`,
     { hint: hintFor(name) },
   )
 }

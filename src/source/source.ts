@@ -1,7 +1,7 @@
 import type { Environment } from '../core/environment.ts'
 import type { RunProgram } from '../core/program.ts'
 import type { Secret } from '../core/secret.ts'
-import type { Clock } from '../core/time.ts'
+import type { Clock, EpochMs } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import type { SecretRef } from '../profile/profile.ts'
 import type { Send } from './transport.ts'
@@ -16,6 +16,52 @@ export interface FetchRequest {
   readonly kept?: Kept
   /** Who signs in; a source that needs somebody raises `login_required` without one. */
   readonly person?: Person
+  /** Watches over a refresh token that is used up by being sent. */
+  readonly renewal?: Renewal
+}
+
+/** What is told of a renewal while it happens, so that it survives whatever becomes of this process. */
+export interface Renewal {
+  /**
+   * Called before each request that may use up a refresh token.
+   *
+   * @returns When the store has shown that it keeps things and the intent is on disk.
+   * @throws {TokctlError} whatever the store or the disk refuses: nothing is sent then
+   */
+  intend(spent: Spent): Promise<void>
+  /** The first byte goes out: from here on nothing cancels it. */
+  sent(): void
+  /**
+   * The answer is there, whole. When this returns it is on disk, as far as the disk takes it; only then is it read.
+   *
+   * @param headAt - When its first byte came, on the monotonic clock.
+   */
+  answered(answer: RenewalAnswer, headAt: number | undefined): void
+  /** The refresh token was certainly not used up. */
+  untouched(): void
+  /** The server refused that refresh token, and the source begins again without it. */
+  refused(refreshToken: Secret): Promise<void>
+  /** Whether a handed-over refresh token was used before, although nothing is kept of it. @param seed - SHA-256 (hex). */
+  knowsSeed(seed: string): Promise<boolean>
+}
+
+/** What a renewal uses up. */
+export interface Spent {
+  readonly refreshToken: Secret
+  readonly seed: string | undefined
+  readonly dpopKey: Secret | undefined
+}
+
+/** The answer of a renewal, as it came. */
+export interface RenewalAnswer {
+  /** Who answered, as messages name it. */
+  readonly from: string
+  readonly status: number
+  /** Names in lower case; those alone that matter for reading it. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+  readonly sentAt: EpochMs
+  readonly receivedAt: EpochMs
 }
 
 /** What outlives an access token. */
@@ -47,6 +93,13 @@ export interface Person {
 export interface TokenSource {
   /** @throws {TokctlError} */
   fetch(request: FetchRequest): Promise<Token>
+  /**
+   * Reads the answer of a renewal whose process ended before it could.
+   *
+   * @param kept - As that process had it.
+   * @throws {TokctlError} what the server refused, or why it is no answer
+   */
+  readRenewal?(answer: RenewalAnswer, kept: Kept): Promise<Token>
 }
 
 /** What sources stand on. */

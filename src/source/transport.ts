@@ -21,6 +21,8 @@ export interface HttpRequest {
   /** For the whole exchange, from name lookup to the last byte of the body. */
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
+  /** Called when the first byte goes out. From then on the signal is not heard any more. */
+  readonly onSent?: () => void
 }
 
 /** The answer, its body decoded and no larger than 1 MiB. */
@@ -29,6 +31,8 @@ export interface HttpResponse {
   /** Names in lower case; repeated ones joined by `, `. */
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
+  /** When its first byte came, on the monotonic clock; `undefined` for an answer that came over no wire. */
+  readonly headAt?: number
 }
 
 /**

@@ -1,8 +1,9 @@
 import { TokctlError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Token } from '../core/token.ts'
-import { type ClientProfile, tokenRequest } from './endpoint.ts'
-import type { FetchRequest, SourcePorts, TokenSource } from './source.ts'
+import { type ClientProfile, readTokenAnswer, tokenRequest } from './endpoint.ts'
+import { mayBeSpent } from './retry.ts'
+import type { FetchRequest, Kept, RenewalAnswer, SourcePorts, TokenSource } from './source.ts'
 
 /** A profile whose source may leave a refresh token behind. */
 export type RefreshableProfile = ClientProfile & { readonly source: string }
@@ -31,10 +32,12 @@ export function withRefresh(
         if (!(error instanceof TokctlError) || error.code !== 'invalid_grant') throw error
         if (needsPerson(profile)) throw signInAgain(profile)
         ports.trace(`${error.message}; starting again without the refresh token`)
+        await request.renewal?.refused(refreshToken)
         const kept = { dpopKey: undefined, seed: undefined, ...request.kept, refreshToken: undefined }
         return source.fetch({ ...request, kept, timeoutMs: Math.max(0, deadline - clock.monotonic()) })
       }
     },
+    readRenewal: async (answer, kept) => readRenewal(profile, answer, kept),
   }
 }
 
@@ -50,18 +53,49 @@ export async function refresh(
   ports: SourcePorts,
   request: FetchRequest,
 ): Promise<Token> {
-  const { scope, refresh_scope, ...client } = profile
-  // RFC 6749 §6: without a scope it is that of the sign-in. Who was handed a refresh token says here what it is for.
-  const asked = refresh_scope ?? (profile.source === 'refresh_token' ? scope : undefined)
   const grant = { grant_type: 'refresh_token', refresh_token: refreshToken }
-  const token = await tokenRequest(
-    asked === undefined ? client : { ...client, scope: asked },
-    grant,
-    ports,
-    request,
-    { repeatable: false },
-  )
   const { seed } = request.kept ?? {}
+  const options = { repeatable: false, spends: { refreshToken, seed } } as const
+  try {
+    const token = await tokenRequest(renewing(profile), grant, ports, request, options)
+    return continued(profile, token, refreshToken, seed)
+  } catch (error) {
+    if (error instanceof TokctlError && !mayBeSpent(error)) request.renewal?.untouched()
+    throw error
+  }
+}
+
+/**
+ * Reads the answer of a renewal that another process sent. Pure.
+ *
+ * @returns As `refresh` does.
+ * @throws {TokctlError} `invalid_response` for an answer that leaves open what became of the refresh token; else the refusal
+ */
+export function readRenewal(profile: RefreshableProfile, answer: RenewalAnswer, kept: Kept): Token {
+  const { from, sentAt, receivedAt, ...response } = answer
+  const { refreshToken, dpopKey, seed } = kept
+  try {
+    const answered = { response, from, sentAt, receivedAt }
+    return continued(profile, readTokenAnswer(renewing(profile), answered, dpopKey), refreshToken, seed)
+  } catch (error) {
+    if (!(error instanceof TokctlError) || !mayBeSpent(error)) throw error
+    throw new TokctlError('invalid_response', error.message)
+  }
+}
+
+// RFC 6749 §6: without a scope it is that of the sign-in. Who was handed a refresh token says here what it is for.
+function renewing({ scope, refresh_scope, ...client }: RefreshableProfile): RefreshableProfile {
+  const asked = refresh_scope ?? (client.source === 'refresh_token' ? scope : undefined)
+  return asked === undefined ? client : { ...client, scope: asked }
+}
+
+// The answer may leave out what stays as it was.
+function continued(
+  { scope }: RefreshableProfile,
+  token: Token,
+  refreshToken: Secret | undefined,
+  seed: string | undefined,
+): Token {
   return {
     ...token,
     scope: token.scope ?? scope,

@@ -18,6 +18,15 @@ export interface CacheRecord {
   readonly seed?: string
   /** SHA-256 (hex) of the last access tokens that a service refused: a source that gives one again is not believed. */
   readonly rejected: readonly string[]
+  /** The renewal that was begun with this record and has not been kept yet. */
+  readonly renewal?: BegunRenewal
+}
+
+/** What opens the journal of a renewal. A record that replaces this one does not have it: the journal is then an old one. */
+export interface BegunRenewal {
+  /** 32 bytes in base64. */
+  readonly key: Secret
+  readonly at: EpochMs
 }
 
 const version = 1
@@ -41,6 +50,8 @@ export function encodeRecord(record: CacheRecord): Secret {
       dpop_key: record.dpopKey?.expose(),
       seed: record.seed,
       rejected: record.rejected,
+      renewal_key: record.renewal?.key.expose(),
+      renewal_at: record.renewal?.at,
     }),
   )
 }
@@ -60,7 +71,7 @@ export function decodeRecord(text: Secret): CacheRecord | 'newer' | undefined {
   if (typeof found !== 'object' || found === null) return undefined
   const json = found as Record<string, unknown>
   if (typeof json['v'] === 'number' && json['v'] > version) return 'newer'
-  const { v, etag, binding, refresh_token, dpop_key, seed, rejected } = json
+  const { v, etag, binding, refresh_token, dpop_key, seed, rejected, renewal_key, renewal_at } = json
   if (v !== version || typeof etag !== 'string' || typeof binding !== 'string') return undefined
   return {
     etag,
@@ -71,6 +82,9 @@ export function decodeRecord(text: Secret): CacheRecord | 'newer' | undefined {
     ...(typeof dpop_key === 'string' ? { dpopKey: new Secret(dpop_key) } : {}),
     ...(typeof seed === 'string' ? { seed } : {}),
     rejected: Array.isArray(rejected) ? rejected.filter(digest => typeof digest === 'string') : [],
+    ...(typeof renewal_key === 'string' && isInstant(renewal_at)
+      ? { renewal: { key: new Secret(renewal_key), at: renewal_at } }
+      : {}),
   }
 }
 

@@ -8,7 +8,12 @@
 
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { Secret } from '../core/secret.ts'
-import type { StoreKey } from './store.ts'
+
+/** What is sealed, and of whom: it opens under the same label alone. */
+export interface Label {
+  readonly kind: string
+  readonly name: string
+}
 
 /** 32 bytes that seal. */
 export interface SealingKey {
@@ -37,8 +42,8 @@ export function newSealingKey(): SealingKey {
   return sealingKey(randomBytes(32))
 }
 
-/** Seals a text for one key of the store. */
-export function seal(key: SealingKey, label: StoreKey, text: Secret): Buffer {
+/** Seals a text under a label, such as a key of the store. */
+export function seal(key: SealingKey, label: Label, text: Secret): Buffer {
   const nonce = randomBytes(12)
   const start = Buffer.concat([magic, Buffer.from([version]), key.id, nonce])
   const head = Buffer.concat([start, checkOf(start)])
@@ -47,8 +52,8 @@ export function seal(key: SealingKey, label: StoreKey, text: Secret): Buffer {
   return Buffer.concat([head, cipher.update(text.expose(), 'utf8'), cipher.final(), cipher.getAuthTag()])
 }
 
-/** Opens what `seal` made for the same key of the store; never gives a part of it. */
-export function unseal(key: SealingKey, label: StoreKey, sealed: Buffer): Secret | Unsealable {
+/** Opens what `seal` made under the same label; never gives a part of it. */
+export function unseal(key: SealingKey, label: Label, sealed: Buffer): Secret | Unsealable {
   const found = inspectSeal(key, sealed)
   if (found !== 'ours') return found
   const head = sealed.subarray(0, headBytes)
@@ -84,6 +89,6 @@ function checkOf(start: Buffer): Buffer {
   return check
 }
 
-function authenticated(head: Buffer, { kind, name }: StoreKey): Buffer {
+function authenticated(head: Buffer, { kind, name }: Label): Buffer {
   return Buffer.concat([head, Buffer.from(`${kind}\0${name}`)])
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import type { Environment } from '../../src/core/environment.ts'
-import type { TokctlError } from '../../src/core/errors.ts'
+import { TokctlError } from '../../src/core/errors.ts'
 import { createLock, kernelLock, loadLockAddon } from '../../src/core/lock.ts'
 import { createManager, type Manager } from '../../src/core/manager.ts'
 import { openOutcomes } from '../../src/core/outcome.ts'
@@ -13,6 +13,7 @@ import { stateDir } from '../../src/core/state-dir.ts'
 import type { Token } from '../../src/core/token.ts'
 import type { CommandProfile } from '../../src/profile/profile.ts'
 import type { FetchRequest, TokenSource } from '../../src/source/source.ts'
+import { openJournal } from '../../src/store/journal-file.ts'
 import type { Store, StoreKey } from '../../src/store/store.ts'
 import { type FakeClock, fakeClock } from './clock.ts'
 
@@ -38,6 +39,10 @@ export interface Machine {
   /** The next answers of the source; the last one stays. */
   answer(...answers: Answer[]): void
   readonly fetches: number
+  /** Ends processes from now on in the middle of a renewal, the server having done its part; `undefined` ends none. */
+  cutShort(where: Cut | undefined): void
+  /** Renewals that are left to other processes end at once, without a word. */
+  endRenewals(): void
   /** Whether the store is `auto`'s to choose. */
   auto(chooses: boolean): void
   /** Each session that was revoked: refresh token, access token. */
@@ -48,6 +53,12 @@ export interface Machine {
   manager(overrides?: Partial<Store>): Manager
   readonly dir: string
 }
+
+/** Where a process ends. */
+export type Cut = 'before the answer' | 'after the answer'
+
+/** Stands for the end of a process: nothing here foresees it, so nothing tidies up after it. */
+export class CutShort extends Error {}
 
 /** A lifetime in milliseconds, or what goes wrong; a function sees the request. */
 export type Answer =
@@ -78,13 +89,15 @@ export function machine(): Machine {
     fetches: 0,
     revoked: [] as string[],
     revocation: undefined as TokctlError | undefined,
+    ended: new Promise<void>(() => {}),
+    cut: undefined as Cut | undefined,
   }
 
   const source: TokenSource = {
     async fetch(request) {
       const answer = answers.length > 1 ? answers.shift()! : answers[0]!
+      if (typeof answer === 'function') return renewed(request, () => answer(request, ++made.fetches))
       const n = ++made.fetches
-      if (typeof answer === 'function') return answer(request, n)
       const lifetimeMs = await answer
       if (lifetimeMs instanceof Error) throw lifetimeMs
       const obtainedAt = clock.now()
@@ -98,6 +111,46 @@ export function machine(): Machine {
       }
       return token
     },
+    async readRenewal({ body, sentAt }, kept) {
+      const found = JSON.parse(body)
+      return {
+        accessToken: new Secret(found.access_token),
+        tokenType: 'Bearer',
+        scope: undefined,
+        obtainedAt: sentAt,
+        expiresAt: found.expires_at,
+        refreshToken: found.refresh_token === undefined ? kept.refreshToken : new Secret(found.refresh_token),
+      }
+    },
+  }
+
+  // What the token endpoint's client does around a request that uses up a refresh token.
+  async function renewed(request: FetchRequest, ask: () => Promise<Token> | Token): Promise<Token> {
+    const { renewal, kept } = request
+    if (renewal === undefined || kept?.refreshToken === undefined) return ask()
+    await renewal.intend({ refreshToken: kept.refreshToken, seed: kept.seed, dpopKey: kept.dpopKey })
+    try {
+      const sentAt = clock.now()
+      renewal.sent()
+      const token = await ask()
+      if (made.cut === 'before the answer') throw new CutShort()
+      const body = JSON.stringify({
+        access_token: token.accessToken.expose(),
+        refresh_token: token.refreshToken?.expose(),
+        expires_at: token.expiresAt,
+      })
+      const when = { sentAt, receivedAt: clock.now() }
+      renewal.answered({ from: 'the server', status: 200, headers: {}, body, ...when }, undefined)
+      if (made.cut === 'after the answer') throw new CutShort()
+      return token
+    } catch (error) {
+      if (error instanceof TokctlError && !isUnacknowledged(error)) renewal.untouched()
+      throw error
+    }
+  }
+
+  function isUnacknowledged({ code }: TokctlError): boolean {
+    return code === 'network_error' || code === 'timeout' || code === 'invalid_response'
   }
 
   function manager(overrides: Partial<Store> = {}): Manager {
@@ -139,7 +192,11 @@ export function machine(): Machine {
         minValidityMs: profile.min_validity_ms,
         jitter: () => 0,
       }),
-      renewLater: async profile => void made.renewals.push(profile.name),
+      renewLater: async profile => {
+        made.renewals.push(profile.name)
+        return { ended: made.ended }
+      },
+      journal: async () => openJournal(dirs, environment),
       newEtag: async () => randomUUID(),
       digest: async secret => createHash('sha256').update(secret.expose()).digest('hex'),
       notices: {
@@ -164,6 +221,12 @@ export function machine(): Machine {
     revoked: made.revoked,
     failRevocation(error) {
       made.revocation = error
+    },
+    cutShort(where) {
+      made.cut = where
+    },
+    endRenewals() {
+      made.ended = Promise.resolve()
     },
     auto(chooses) {
       made.auto = chooses

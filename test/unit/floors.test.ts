@@ -15,7 +15,7 @@ interface Floor {
   readonly and?: readonly string[]
 }
 
-const interfaces = ['store/store.ts', 'store/record.ts', 'source/source.ts']
+const interfaces = ['store/store.ts', 'store/record.ts', 'store/journal.ts', 'source/source.ts']
 const floors: readonly Floor[] = [
   {
     name: 'words',
@@ -34,7 +34,7 @@ const floors: readonly Floor[] = [
   {
     name: 'heart',
     holds:
-      /^core\/(attempt|freshness|lease|link-lock|lock|look|manager|outcome|ports|reject|sign-in|singleflight)\.ts$/,
+      /^core\/(attempt|freshness|keep|lease|link-lock|lock|look|manager|outcome|ports|recover|reject|renewal|sign-in|singleflight)\.ts$/,
     on: ['words', 'files', 'profile'],
     and: interfaces,
   },

@@ -9,7 +9,7 @@ import type { RefreshTokenProfile } from '../../src/profile/profile.ts'
 import { exchange } from '../../src/source/exchange.ts'
 import { mayBeSpent } from '../../src/source/retry.ts'
 import { createSend } from '../../src/source/send.ts'
-import type { Kept, TokenSource } from '../../src/source/source.ts'
+import type { Kept, Renewal, TokenSource } from '../../src/source/source.ts'
 import { createSource } from '../../src/source/sources.ts'
 import { type HttpRequest, type HttpResponse, TransportError } from '../../src/source/transport.ts'
 import { type RefreshableProfile, withRefresh } from '../../src/source/with-refresh.ts'
@@ -43,7 +43,7 @@ const wrapped: Token = {
 async function renew(
   profile: RefreshableProfile,
   answers: (HttpResponse | Error)[],
-  request: { kept?: Kept; person?: object } = { kept: kept('refresh-1') },
+  request: { kept?: Kept; person?: object; renewal?: Renewal } = { kept: kept('refresh-1') },
 ) {
   const slept: number[] = []
   const clock = { ...fakeClock(), sleep: async (ms: number) => void slept.push(ms) }
@@ -108,6 +108,95 @@ test.each([
   expect(token).toBe(wrapped)
   expect(requests).toEqual([])
   expect(asked).toHaveLength(1)
+})
+
+/** A renewal that writes down what it is told. */
+function watched(knows = false): { told: string[]; renewal: Renewal } {
+  const told: string[] = []
+  return {
+    told,
+    renewal: {
+      intend: async ({ refreshToken }) => void told.push(`intend ${refreshToken.expose()}`),
+      sent: () => void told.push('sent'),
+      answered: ({ status, headers, body }) =>
+        void told.push(`answered ${status} ${Object.keys(headers)} ${body}`),
+      untouched: () => void told.push('untouched'),
+      refused: async refreshToken => void told.push(`refused ${refreshToken.expose()}`),
+      knowsSeed: async () => knows,
+    },
+  }
+}
+
+test('a renewal is told before each request, with each answer, and what became of the refresh token', async () => {
+  const { told, renewal } = watched()
+  const again = jsonAnswer('', 503)
+  const done = jsonAnswer({ access_token: 't' }, 200, { 'set-cookie': 'c', date: 'd' })
+  await renew(signInProfile(), [again, done], { kept: kept('refresh-1'), renewal })
+  expect(told).toEqual([
+    'intend refresh-1',
+    'answered 503 content-type ',
+    'intend refresh-1',
+    'answered 200 content-type,date {"access_token":"t"}',
+  ])
+})
+
+test.each([
+  ['untouched', jsonAnswer({ error: 'invalid_client' }, 401)],
+  ['left open', jsonAnswer('', 500)],
+  ['left open', new TransportError('network_error', 'idp closed the connection', true)],
+  ['untouched', new TransportError('network_error', 'certificate of idp has expired', false).unsent()],
+])('a refresh token is %s by %o', async (what, answer) => {
+  const { told, renewal } = watched()
+  await renew(signInProfile(), [answer], { kept: kept('refresh-1'), renewal })
+  expect(told.includes('untouched')).toBe(what === 'untouched')
+})
+
+test('a robot tells that its refresh token is refused before it begins again', async () => {
+  const { told, renewal } = watched()
+  const gone = jsonAnswer({ error: 'invalid_grant' }, 400)
+  await renew(jwtBearerProfile(), [gone], { kept: kept('refresh-1'), renewal })
+  expect(told.at(-1)).toBe('refused refresh-1')
+})
+
+test('nothing is sent where the intent cannot be kept', async () => {
+  const { renewal } = watched()
+  const intend = () => Promise.reject(new TokctlError('store_failed', 'the disk is full'))
+  const { error, requests } = await renew(signInProfile(), [], {
+    kept: kept('refresh-1'),
+    renewal: { ...renewal, intend },
+  })
+  expect(error).toMatchObject({ code: 'store_failed' })
+  expect(requests).toEqual([])
+})
+
+test('a seed that was used is not sent again because the record was lost; another one is', async () => {
+  const { renewal } = watched(true)
+  const { send, requests } = scriptedSend(renewed)
+  const source = await createSource(refreshTokenProfile(), sourcePorts({ send, secrets: { SEED: 'seed' } }))
+  const request = { timeoutMs: 30_000, signal: undefined, renewal } as const
+  await expect(source.fetch({ ...request, kept: kept(undefined) })).rejects.toMatchObject({
+    code: 'login_required',
+    message:
+      'profile "corp" needs a new refresh token: the one that was handed over is used up, and what came of it cannot be read any more',
+  })
+  expect(requests).toEqual([])
+  await source.fetch({ ...request, kept: kept(undefined, sha256('another seed')) })
+  expect(formOf(requests[0])).toMatchObject({ refresh_token: 'seed' })
+})
+
+test('the first answer of a seed that does not rotate leads back to the seed', async () => {
+  const source = await createSource(refreshTokenProfile(), sourcePorts({ secrets: { SEED: 'seed' } }))
+  const answer = {
+    from: 'the server',
+    headers: {},
+    status: 200,
+    body: '{"access_token":"t"}',
+    sentAt: 1,
+    receivedAt: 2,
+  }
+  const token = await source.readRenewal?.(answer, kept(undefined, sha256('seed')))
+  expect(token?.refreshToken?.expose()).toBe('seed')
+  expect(token?.seed).toBe(sha256('seed'))
 })
 
 const unsent = new TransportError('network_error', 'idp refuses connections', true).unsent()
