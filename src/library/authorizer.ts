@@ -1,3 +1,4 @@
+import { TokctlError } from '../core/errors.ts'
 import type { Clock } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import { match } from '../profile/match.ts'
@@ -53,6 +54,10 @@ export function createAuthorizer(cache: TokenCache, name: string, clock: Clock):
   }
 
   function grantOf({ url, method }: Asked, token: Token, profile: Profile): Grant {
+    if (token.members !== undefined) {
+      const message = `profile "${name}" yields named members, and a request takes one token`
+      throw new TokctlError('usage', message, { profile: name })
+    }
     const authorization = `${scheme(token, profile)} ${token.accessToken.expose()}`
     if (token.dpopKey === undefined) return { token, headers: { authorization } }
     const { accessToken } = token
