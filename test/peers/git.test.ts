@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { ahead, type Corp, corp } from '../support/corp.ts'
@@ -89,6 +89,66 @@ test('twenty at once with an expired token: one token request', async () => {
   expect(auth.count()).toBe(2)
   expect(server.requests.filter(({ credentials }) => credentials === 'oauth2:token-2')).toHaveLength(40)
 }, 90_000)
+
+/** A working copy with `n` submodules, each there already; it comes from a directory, they from the server. */
+async function withSubmodules({ at, server, git }: Peer, n: number): Promise<string> {
+  const directory = join(at.path, 'super')
+  const author = ['-c', 'user.name=t', '-c', 'user.email=t@example.com']
+  const own = { cwd: at.path }
+  expect((await git(['clone', '--quiet', 'repo.git', 'super'], own)).code).toBe(0)
+  const head = (await git(['-C', 'work', 'rev-parse', 'HEAD'], own)).stdout.trim()
+  const names = Array.from({ length: n }, (_, i) => `s${i}`)
+  const sections = names.map(
+    name => `[submodule "${name}"]\n\tpath = ${name}\n\turl = ${server.url}/${name}.git\n`,
+  )
+  writeFileSync(join(directory, '.gitmodules'), sections.join(''))
+  const config = join(directory, '.git', 'config')
+  writeFileSync(
+    config,
+    [readFileSync(config, 'utf8'), ...sections.map(text => text.replace(/\tpath.*\n/, ''))].join(''),
+  )
+  // What `git submodule update --init` would make, without forty clones.
+  for (const name of names) {
+    const repository = join(directory, '.git', 'modules', name)
+    cpSync(join(at.path, 'work', '.git'), repository, { recursive: true })
+    writeFileSync(
+      join(repository, 'config'),
+      `[core]\n\tworktree = ../../../${name}\n[remote "origin"]\n\turl = ${server.url}/${name}.git\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n`,
+    )
+    symlinkSync('repo.git', join(at.path, `${name}.git`))
+    mkdirSync(join(directory, name))
+    writeFileSync(join(directory, name, '.git'), `gitdir: ../.git/modules/${name}\n`)
+  }
+  const links = names.flatMap(name => ['--cacheinfo', `160000,${head},${name}`])
+  expect((await git(['-C', 'super', 'update-index', '--add', ...links], own)).code).toBe(0)
+  expect((await git(['-C', 'super', 'add', '.gitmodules'], own)).code).toBe(0)
+  expect((await git(['-C', 'super', ...author, 'commit', '--quiet', '--message', 'modules'], own)).code).toBe(
+    0,
+  )
+  return directory
+}
+
+test('forty submodules fetched sixteen at once with an expired token: one token request', async () => {
+  const made = await peer()
+  const { auth, server, git } = made
+  const directory = await withSubmodules(made, 40)
+  expect((await git(['ls-remote', `${server.url}/repo.git`, 'HEAD'])).code).toBe(0)
+  expect(auth.count()).toBe(1)
+  const gate = auth.hold()
+  const fetch = git(['fetch', '--quiet', '--recurse-submodules=yes', '-j', '16'], {
+    cwd: directory,
+    env: ahead('+61m'),
+    timeoutMs: 150_000,
+  })
+  // All sixteen were turned away, and so ask us, before the one answer comes.
+  await server.answered(401, 17)
+  await gate.arrived(1)
+  gate.release()
+  expect(await fetch).toMatchObject({ code: 0, stdout: '', stderr: '' })
+  const served = server.requests.filter(({ credentials }) => credentials === 'oauth2:token-2')
+  expect(new Set(served.map(({ path }) => path.split('/')[1])).size).toBe(40)
+  expect(auth.count()).toBe(2)
+}, 180_000)
 
 describe('git credential', () => {
   const asked = 'protocol=https\nhost=git.example.com\n'

@@ -18,6 +18,8 @@ export interface GitServer {
   readonly requests: readonly GitRequest[]
   /** Passwords that are refused from now on; every other is taken. */
   readonly refused: Set<string>
+  /** Resolves once that many requests were answered with that status. */
+  answered(status: number, n: number): Promise<void>
   close(): Promise<void>
 }
 
@@ -34,12 +36,14 @@ export async function startGitServer(directory: string, env: Record<string, stri
 
   const requests: GitRequest[] = []
   const refused = new Set<string>()
+  const looking = new Set<() => void>()
   const server = createServer(({ url = '/', headers }, response) => {
     const { pathname } = new URL(url, 'http://127.0.0.1')
     const [, encoded] = /^Basic (.*)$/.exec(headers.authorization ?? '') ?? []
     const credentials = encoded === undefined ? undefined : Buffer.from(encoded, 'base64').toString()
     const [status, body] = answer(pathname, credentials)
     requests.push({ path: pathname, credentials, status })
+    for (const look of looking) look()
     response.writeHead(status, status === 401 ? { 'www-authenticate': 'Basic realm="git"' } : {}).end(body)
   })
   function answer(path: string, credentials: string | undefined): [status: number, body: string | Buffer] {
@@ -59,6 +63,16 @@ export async function startGitServer(directory: string, env: Record<string, stri
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
     refused,
+    answered: (status, n) =>
+      new Promise(resolve => {
+        const look = (): void => {
+          if (requests.filter(request => request.status === status).length < n) return
+          looking.delete(look)
+          resolve()
+        }
+        looking.add(look)
+        look()
+      }),
     async close() {
       server.closeAllConnections()
       await new Promise(resolve => server.close(resolve))
