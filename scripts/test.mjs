@@ -20,6 +20,7 @@ const needed = {
   openssl: 'openssl',
   git: 'git',
   curl: 'curl',
+  wget: 'wget',
   bash: 'bash',
   zsh: 'zsh',
   fish: 'fish',
