@@ -33,7 +33,7 @@ export const define: Define = (program, run) => {
     .option('--cached', 'never touch the network; fail when nothing usable is kept')
     .option('--min-validity <duration>', 'the token must live at least this long')
     .option('--timeout <duration>', 'for the whole call, waiting included (default: 30s)')
-    .addHelpText('after', '\nExample:\n  curl -H "$(tokctl get corp -o header)" https://api.example.com/')
+    .addHelpText('after', '\nExample:\n  tokctl get corp -o header | curl -H @- https://api.example.com/')
     .action((name: string, options: GetOptions) => run(printToken(name, options)))
 }
 
