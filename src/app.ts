@@ -17,6 +17,7 @@ import { ofThisJob } from './profile/job.ts'
 import { loadCandidates, loadConfig, loadProfile } from './profile/load.ts'
 import type { Config, Profile, StoreKind } from './profile/profile.ts'
 import type { SourcePorts, TokenSource } from './source/source.ts'
+import type { Send } from './source/transport.ts'
 import type { Credentials } from './store/credentials.ts'
 import type { Journal } from './store/journal.ts'
 import type { Store } from './store/store.ts'
@@ -77,6 +78,10 @@ export interface App {
    * @see Credentials
    */
   credentials(): Promise<Credentials>
+  /** The lock that all processes of this user share. */
+  lock(): Promise<Lock>
+  /** The transport, as every source has it. */
+  send(): Promise<Send>
   /** Lets go of connections. */
   close(): void
   /** Whether a native keychain call holds up every ordinary end of the process. */
@@ -179,10 +184,7 @@ export function createApp(options: AppOptions): App {
   }
 
   async function sourcePorts(own: Profile): Promise<SourcePorts> {
-    const [{ createSend }, { createResolver }] = await Promise.all([
-      import('./source/send.ts'),
-      import('./profile/resolve.ts'),
-    ])
+    const { createResolver } = await import('./profile/resolve.ts')
     // Most sources start no program, and what starts one costs a millisecond to load.
     const run: RunProgram = async call =>
       (await import('./core/run-program.ts')).runProgram({ ...call, env: await environmentFor(own) })
@@ -198,7 +200,7 @@ export function createApp(options: AppOptions): App {
     return {
       clock,
       environment,
-      send: createSend({ environment, clock, trace: notices.trace, wireLog: notices.wireLog }),
+      send: await send(),
       resolve,
       tokenOf: async (name, timeoutMs, signal) =>
         manager.get(await profile(name), { timeoutMs: Math.max(1, timeoutMs) }, signal),
@@ -206,6 +208,11 @@ export function createApp(options: AppOptions): App {
       run,
       trace: notices.trace,
     }
+  }
+
+  async function send(): Promise<Send> {
+    const { createSend } = await import('./source/send.ts')
+    return createSend({ environment, clock, trace: notices.trace, wireLog: notices.wireLog })
   }
 
   async function environmentFor(own: Profile | undefined): Promise<Variables> {
@@ -293,6 +300,8 @@ export function createApp(options: AppOptions): App {
       await config()
       return open(undefined)
     },
+    lock,
+    send,
     isStuck,
     close() {
       for (const store of stores.values()) {

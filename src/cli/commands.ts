@@ -10,6 +10,7 @@ export const commands: Readonly<Record<string, () => Promise<{ readonly define: 
   reject: () => import('./reject.ts'),
   status: () => import('./status.ts'),
   ci: () => import('./ci.ts'),
+  doctor: () => import('./doctor.ts'),
   profile: () => import('./profile.ts'),
   helper: () => import('./helper.ts'),
   secret: () => import('./secret.ts'),

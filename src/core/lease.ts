@@ -25,6 +25,11 @@ const doings: Readonly<Record<LeasePurpose, string>> = {
   edit: 'edited',
 }
 
+/** What is done to a profile under a lease, as in `is being renewed`. */
+export function doing({ purpose }: Lease): string {
+  return doings[purpose]
+}
+
 /** Says what came of a wait that ran out. */
 export function lockTimeout(profile: string, holder: Lease | undefined, timeoutMs: number): TokctlError {
   const who = holder === undefined ? 'another process' : `process ${holder.pid}`

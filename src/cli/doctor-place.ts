@@ -1,0 +1,184 @@
+import { existsSync, lstatSync, readFileSync, statfsSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { App } from '../app.ts'
+import type { Environment } from '../core/environment.ts'
+import { doing } from '../core/lease.ts'
+import { loadLockAddon } from '../core/lock.ts'
+import { shellWord } from '../core/shell-word.ts'
+import { type EpochMs, formatDuration } from '../core/time.ts'
+import { shownPath } from '../profile/shown-path.ts'
+import { type Finding, note, ok, problem, problemsOf } from './finding.ts'
+
+// What `doctor` says of the place it runs in: the machine, the state directory, the locks.
+
+/** What is asked of the machine, so that a test can be another one. */
+export interface Probe {
+  exists(path: string): boolean
+  /** `undefined` where it cannot be read. */
+  read(path: string): string | undefined
+  /** The number of the file system that a path is on. */
+  fileSystem(path: string): number | undefined
+}
+
+/** This machine. */
+export const machine: Probe = {
+  exists: existsSync,
+  read(path) {
+    try {
+      return readFileSync(path, 'utf8')
+    } catch {
+      return undefined
+    }
+  },
+  fileSystem(path) {
+    try {
+      return statfsSync(path).type
+    } catch {
+      return undefined
+    }
+  },
+}
+
+const ciSystems: readonly (readonly [variable: string, name: string])[] = [
+  ['GITHUB_ACTIONS', 'GitHub Actions'],
+  ['GITLAB_CI', 'GitLab CI'],
+  ['TF_BUILD', 'Azure Pipelines'],
+  ['CIRCLECI', 'CircleCI'],
+  ['BUILDKITE', 'Buildkite'],
+  ['BITBUCKET_BUILD_NUMBER', 'Bitbucket Pipelines'],
+  ['JENKINS_URL', 'Jenkins'],
+  ['CI', 'a CI system'],
+]
+
+/** Where this runs, as far as it matters: WSL, a container, over SSH, in CI. */
+export function surroundings({ env }: Pick<Environment, 'env'>, probe: Probe): Finding[] {
+  const found: string[] = []
+  if (env['WSL_DISTRO_NAME'] || /microsoft/i.test(probe.read('/proc/version') ?? ''))
+    found.push('in the Windows Subsystem for Linux')
+  const isContainer =
+    probe.exists('/.dockerenv') ||
+    probe.exists('/run/.containerenv') ||
+    env['container'] !== undefined ||
+    env['KUBERNETES_SERVICE_HOST'] !== undefined ||
+    /docker|kubepods|containerd|lxc/.test(probe.read('/proc/1/cgroup') ?? '')
+  if (isContainer) found.push('in a container')
+  if (env['SSH_CONNECTION'] || env['SSH_TTY']) found.push('over SSH')
+  const ci = ciSystems.find(([variable]) => env[variable] && env[variable] !== 'false')
+  if (ci !== undefined) found.push(`under ${ci[1]}`)
+  return found.map(place => note('place', `runs ${place}`))
+}
+
+// statfs(2), and the kernel's own list where that has none.
+const networkFileSystems: ReadonlyMap<number, string> = new Map([
+  [0x6969, 'NFS'],
+  [0x517b, 'SMB'],
+  [0xff534d42, 'CIFS'],
+  [0xfe534d42, 'SMB2'],
+  [0x5346414f, 'AFS'],
+  [0x00c36400, 'Ceph'],
+  [0x0bd00bd0, 'Lustre'],
+  [0x47504653, 'GPFS'],
+  [0x01021997, '9P'],
+])
+
+/** Owner, mode and file system of the state directory. To be asked before anything that would mend it by itself. */
+export function stateFindings(path: string, environment: Environment, probe: Probe): Finding[] {
+  const { uid, home, platform } = environment
+  const shown = shownPath(path, home)
+  const found = lstat(path)
+  if (found === undefined) {
+    const above = existing(dirname(path))
+    if (lstat(above)?.isDirectory() !== false)
+      return [note('state', `${shown} does not exist yet; it is made at the first call`)]
+    return [
+      problem(
+        'state',
+        `${shown} cannot be made: ${shownPath(above, home)} is not a directory`,
+        'set TOKCTL_STATE_DIR to a directory you can write',
+      ),
+    ]
+  }
+  const findings: Finding[] = []
+  if (!found.isDirectory()) {
+    const hint = 'remove it, or set TOKCTL_STATE_DIR to a directory of your own'
+    return [problem('state', `${shown} is not a directory`, hint)]
+  }
+  if (platform !== 'win32') {
+    if (uid !== undefined && found.uid !== uid) {
+      const hint = 'set TOKCTL_STATE_DIR to a directory of your own'
+      return [problem('state', `${shown} belongs to another user`, hint)]
+    }
+    const mode = found.mode & 0o777
+    if ((mode & 0o077) !== 0) {
+      const text = `${shown} is open to other users (mode ${mode.toString(8).padStart(4, '0')})`
+      findings.push(problem('state', text, `run: chmod 700 ${shellWord(path)}`))
+    }
+  }
+  const network = platform === 'linux' ? networkName(probe.fileSystem(path)) : undefined
+  if (network !== undefined) {
+    findings.push(
+      problem(
+        'state',
+        `${shown} is on a network file system (${network}), where a lock may not hold`,
+        'set TOKCTL_STATE_DIR to a directory on a local disk',
+      ),
+    )
+  }
+  if (findings.length > 0) return findings
+  return [ok('state', platform === 'win32' ? shown : `${shown}, mode 0700, yours, on a local disk`)]
+}
+
+function networkName(type: number | undefined): string | undefined {
+  // On some machines the number comes with a sign.
+  return type === undefined ? undefined : networkFileSystems.get(type >>> 0)
+}
+
+function lstat(path: string): (ReturnType<typeof lstatSync> & { uid: number; mode: number }) | undefined {
+  try {
+    return lstatSync(path)
+  } catch {
+    return undefined
+  }
+}
+
+function existing(path: string): string {
+  return lstat(path) !== undefined || dirname(path) === path ? path : existing(dirname(path))
+}
+
+/** Longer than a renewal takes, and as long as a sign-in on another device may. */
+const longMs = { others: 120_000, login: 900_000 } as const
+
+/** Whether a lock can be taken, with what, and who holds the ones of the profiles. */
+export async function lockFindings(
+  app: App,
+  environment: Environment,
+  names: readonly string[],
+  now: EpochMs,
+): Promise<Finding[]> {
+  if (lstat(app.stateDir.path) === undefined) return []
+  const findings: Finding[] = []
+  try {
+    const lock = await app.lock()
+    const once = { purpose: 'edit', timeoutMs: 0, signal: undefined, keepLease: true } as const
+    for (const name of [...names, '@configuration']) {
+      if (lstat(app.stateDir.file('locks')) === undefined) break
+      const result = await lock.withLock(name, once, async () => {})
+      if (result.kind !== 'timeout') continue
+      const { holder } = result
+      const what = name === '@configuration' ? 'the configuration' : `profile "${name}"`
+      if (holder === undefined) {
+        findings.push(note('lock', `${what} is held by a process that does not say which`))
+        continue
+      }
+      const heldMs = Math.max(0, now - holder.since)
+      const text = `${what} is being ${doing(holder)} by process ${holder.pid} since ${formatDuration(heldMs)}`
+      const isLong = heldMs > (holder.purpose === 'login' ? longMs.login : longMs.others)
+      findings.push(isLong ? problem('lock', text, `if it hangs: kill ${holder.pid}`) : note('lock', text))
+    }
+    const how = loadLockAddon(environment) === undefined ? 'made with link(2)' : "the kernel's own"
+    if (findings.length === 0) findings.push(ok('lock', `nobody holds one; locks are ${how}`))
+  } catch (error) {
+    findings.push(...problemsOf('lock', error))
+  }
+  return findings
+}
