@@ -38,7 +38,7 @@ async function load() {
       format: 'esm',
       external: ['fs-native-extensions', '@napi-rs/keyring'],
       banner: {
-        js: `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)`,
+        js: `import { createRequire as requireOf } from 'node:module'; const require = requireOf(import.meta.url)`,
       },
       define: { __VERSION__: '""', __COMMIT__: '""' },
       logLevel: 'warning',
