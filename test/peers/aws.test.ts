@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
@@ -12,6 +13,10 @@ import { type Service, startService } from '../support/service.ts'
 vi.setConfig({ testTimeout: 150_000 })
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+
+const { version } = JSON.parse(
+  readFileSync(join(root, 'node_modules', '@aws-sdk', 'credential-providers', 'package.json'), 'utf8'),
+)
 
 interface Peer extends Corp {
   readonly sts: Service
@@ -76,7 +81,7 @@ const usedKeys = ({ requests }: Service) =>
 const account = '123456789012'
 const silent = { code: 0, stderr: '' }
 
-describe('the AWS SDK for JavaScript', () => {
+describe(`@aws-sdk/credential-providers ${version}`, () => {
   /** A program that asks STS twice who it is, and says that or why not. */
   const whoami = [
     process.execPath,
