@@ -13,6 +13,7 @@ export const commands: Readonly<Record<string, () => Promise<{ readonly define: 
   doctor: () => import('./doctor.ts'),
   profile: () => import('./profile.ts'),
   helper: () => import('./helper.ts'),
+  setup: () => import('./setup.ts'),
   secret: () => import('./secret.ts'),
   completion: () => import('./completion.ts'),
 }

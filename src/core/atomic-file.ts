@@ -13,11 +13,12 @@ import { dirname } from 'node:path'
 let counter = 0
 
 /**
- * Replaces a file whole: a temporary file beside it (0600), fsync, rename, fsync of the directory.
+ * Replaces a file whole: a temporary file beside it, fsync, rename, fsync of the directory.
  * A reader sees the old content or the new, never a mixture; after a crash too.
  *
  * @param durable - False spares both fsyncs: for what can be made again, and whose reader does
  * without a torn one. After a crash of the machine the file may then be empty, torn or the old one.
+ * @param mode - Of the new file, whatever the old one had.
  * @throws The system's error; the old file is then untouched and the temporary one removed.
  */
 export function writeFileAtomic(
@@ -25,6 +26,7 @@ export function writeFileAtomic(
   content: string | Uint8Array,
   pid: number,
   durable = true,
+  mode = 0o600,
 ): void {
   const temporary = `${path}.${pid}.${counter++}.tmp`
   const data = typeof content === 'string' ? Buffer.from(content) : content
@@ -36,7 +38,7 @@ export function writeFileAtomic(
   const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | noFollow, 0o600)
   try {
     try {
-      fchmodSync(fd, 0o600)
+      fchmodSync(fd, mode)
       let written = 0
       while (written < data.length) written += writeSync(fd, data, written)
       if (durable) fsyncSync(fd)

@@ -88,7 +88,7 @@ describe('the command line is told what is wrong with it (exit 2)', () => {
     [
       'an unknown output',
       ['get', 'corp', '-o', 'yaml'],
-      'tokctl: error: --output: "yaml" is not a form of output\ntokctl: hint: write one of: token, header, json, curl, env\n',
+      'tokctl: error: --output: "yaml" is not a form of output\ntokctl: hint: write one of: token, header, json, curl, netrc, env\n',
     ],
     [
       'a bare number for a duration',
@@ -462,6 +462,7 @@ test('help of every command fits a screen and is exit 0', async () => {
     ['refresh'],
     ['reject'],
     ['helper'],
+    ['setup'],
     ['status'],
     ['profile'],
     ['secret'],

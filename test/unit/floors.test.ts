@@ -40,6 +40,7 @@ const floors: readonly Floor[] = [
   },
   { name: 'protocol', holds: /^protocol\//, on: ['words'] },
   { name: 'completion', holds: /^completion\//, on: [] },
+  { name: 'setup', holds: /^setup\//, on: ['words', 'files', 'profile'] },
   { name: 'app', holds: /^app\.ts$/, on: ['words', 'files', 'profile', 'source', 'store', 'heart'] },
   {
     name: 'library',
@@ -64,6 +65,7 @@ const floors: readonly Floor[] = [
       'heart',
       'protocol',
       'completion',
+      'setup',
       'app',
       'library',
       'services',

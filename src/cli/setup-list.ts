@@ -1,0 +1,62 @@
+import { printable, TokctlError } from '../core/errors.ts'
+import type { Profile } from '../profile/profile.ts'
+import type { Machine, Tool } from '../setup/setup.ts'
+
+interface Row {
+  readonly tool: string
+  readonly installed: boolean
+  readonly configured: boolean
+  /** `undefined`: it cannot be asked. */
+  readonly works: boolean | undefined
+  readonly problem: string | undefined
+}
+
+/** What `tokctl setup --list` prints: of each tool whether it is installed, set up, and answers when it is asked itself. */
+export async function listTools(
+  tools: readonly (readonly [name: string, tool: Tool])[],
+  profiles: readonly Profile[],
+  machine: Machine,
+  isJson: boolean,
+): Promise<string> {
+  const rows = await Promise.all(tools.map(([name, tool]) => rowOf(name, tool, profiles, machine)))
+  if (isJson) {
+    const shown = rows.map(row => ({ ...row, works: row.works ?? null, problem: row.problem ?? null }))
+    return `${JSON.stringify({ tools: shown })}\n`
+  }
+  const yes = (is: boolean | undefined): string => (is === undefined ? '-' : is ? 'yes' : 'no')
+  const table = [
+    ['TOOL', 'INSTALLED', 'SET UP', 'WORKS', ''],
+    ...rows.map(({ tool, installed, configured, works, problem = '' }) => [
+      tool,
+      yes(installed),
+      yes(configured),
+      yes(works),
+      problem,
+    ]),
+  ]
+  const widths = table[0]!.map((_, i) => Math.max(...table.map(row => row[i]!.length)))
+  return table
+    .map(
+      row =>
+        `${row
+          .map((cell, i) => cell.padEnd(widths[i]!))
+          .join('  ')
+          .trimEnd()}\n`,
+    )
+    .join('')
+}
+
+async function rowOf(name: string, tool: Tool, profiles: readonly Profile[], machine: Machine): Promise<Row> {
+  const installed = tool.programs.some(program => machine.find(program) !== undefined)
+  const row = { tool: name, installed, configured: false, works: undefined, problem: undefined }
+  try {
+    // What could be taken back is what is there.
+    const ask = { remove: true, profile: undefined, profiles, as: undefined, audience: undefined }
+    const configured = (await tool.plan(ask, machine)).changes.length > 0
+    const works = installed && configured ? await tool.probe?.(profiles, machine) : undefined
+    return { ...row, configured, works }
+  } catch (error) {
+    if (!(error instanceof TokctlError)) throw error
+    return installed ? { ...row, problem: printable(error.message) } : row
+  }
+}

@@ -1,0 +1,145 @@
+import { join } from 'node:path'
+import { TokctlError } from '../core/errors.ts'
+import { launcherChange, launcherPath, launcherText } from './launcher.ts'
+import { appendLines, insertLines, removeLines } from './lines.ts'
+import type { Change, Machine, Tool } from './setup.ts'
+import { checkedToml, headerOf, parseToml, statementOf, type Table } from './toml-text.ts'
+
+const key = 'global-credential-providers'
+/** What Cargo takes where nothing is set. */
+const usual = 'cargo:token'
+const mark = '# written by tokctl setup'
+const isOurs = (provider: unknown): boolean =>
+  typeof provider === 'string' && /tokctl-cargo(\.cmd)?$/.test(provider)
+
+/** `registry.global-credential-providers`, with a launcher: later ones are asked first, and what is not ours is not found. */
+export const tool: Tool = {
+  about: 'registry.global-credential-providers of config.toml',
+  programs: ['cargo'],
+  takesProfile: false,
+
+  async plan(ask, machine) {
+    const launcher = launcherPath(machine, 'cargo')
+    const file = fileOf(machine)
+    const before = machine.read(file)
+    const text = ask.remove ? undefined : launcherText(machine, ['helper', 'cargo'])
+    const after = ask.remove ? without(before, file) : withOurs(before, file, launcher)
+    const change: Change = {
+      file,
+      before,
+      after: after === '' ? undefined : after,
+      says: [`${ask.remove ? '-' : '+'} registry.${key}: "${launcher}"`],
+    }
+    return { changes: [...launcherChange(launcher, text, machine), ...(after === before ? [] : [change])] }
+  },
+}
+
+function fileOf({ env, home, read }: Machine): string {
+  const directory = env['CARGO_HOME'] || join(home, '.cargo')
+  // The old name, which comes first where both are there.
+  const old = join(directory, 'config')
+  return read(old) === undefined ? join(directory, 'config.toml') : old
+}
+
+function providersIn(text: string, file: string): { table: Table; providers: unknown[] | undefined } {
+  const table = parseToml(text, file)
+  const { registry } = table as { registry?: Table }
+  const providers = registry?.[key]
+  if (providers === undefined || Array.isArray(providers)) return { table, providers }
+  throw new TokctlError('config_invalid', `${file}: registry.${key}: expected a list`)
+}
+
+function withOurs(before: string | undefined, file: string, launcher: string): string {
+  const text = before ?? ''
+  const { table, providers } = providersIn(text, file)
+  const item = JSON.stringify(launcher)
+  const hint = `add ${item} to ${key} of [registry] there`
+  if (providers?.includes(launcher)) return text
+  const want = [...(providers ?? [usual]).filter(each => !isOurs(each)), launcher]
+  const wanted = { ...table, registry: { ...(table['registry'] as Table | undefined), [key]: want } }
+  const line = `${key} = ["${usual}", ${item}]  ${mark}`
+  if (providers === undefined) {
+    const header = headerOf(text, 'registry')
+    const after =
+      header === undefined
+        ? appendLines(before, ['[registry]', line])
+        : insertLines(text, header.lastLine, [line])
+    return checkedToml(after, wanted, file, hint)
+  }
+  const old = providers.find(isOurs)
+  const edited = editList(text, value =>
+    old === undefined
+      ? value.replace(/(\S)?(\s*)\]$/, (_, last: string | undefined, space: string) =>
+          last === '[' ? `[${item}]` : last === ',' ? `, ${item},${space}]` : `${last}, ${item}${space}]`,
+        )
+      : value.replace(JSON.stringify(old), () => item),
+  )
+  return checkedToml(edited, wanted, file, hint)
+}
+
+function without(before: string | undefined, file: string): string | undefined {
+  if (before === undefined) return undefined
+  const { table, providers } = providersIn(before, file)
+  const ours = providers?.find(isOurs)
+  if (providers === undefined || ours === undefined) return before
+  const statement = statementOf(before, ['registry', key])
+  const lines = before.split('\n')
+  const { [key]: _, ...registry } = table['registry'] as Table
+  const isWhole =
+    statement !== undefined &&
+    statement.firstLine === statement.lastLine &&
+    lines[statement.firstLine - 1]!.trimEnd().endsWith(mark)
+  const hint = `take ${JSON.stringify(ours)} out of ${key} of [registry] there`
+  if (!isWhole) {
+    const item = JSON.stringify(ours).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+    const edited = editList(before, value =>
+      value.replace(new RegExp(`,[ \\t]*${item}|${item}[ \\t]*,?[ \\t]*`), ''),
+    )
+    const rest = providers.filter(each => each !== ours)
+    return checkedToml(edited, { ...table, registry: { ...registry, [key]: rest } }, file, hint)
+  }
+  const at = statement.firstLine - 1
+  const header = headerOf(before, 'registry')
+  const isLast =
+    Object.keys(registry).length === 0 &&
+    header?.lastLine === at &&
+    lines
+      .slice(at + 1)
+      .join('')
+      .trim() === ''
+  const after = removeLines(before, (_, index) => index === at || (isLast && index === at - 1))
+  const { registry: __, ...rest } = table
+  return checkedToml(after, isLast ? rest : { ...table, registry }, file, hint)
+}
+
+/** Changes the list as it is written, from its bracket to its bracket. */
+function editList(text: string, edit: (list: string) => string): string {
+  const statement = statementOf(text, ['registry', key])
+  if (statement === undefined) return text
+  const lines = text.split('\n')
+  const before = lines
+    .slice(0, statement.firstLine - 1)
+    .map(line => `${line}\n`)
+    .join('')
+  const own = lines.slice(statement.firstLine - 1, statement.lastLine).join('\n')
+  const open = own.indexOf('[', own.indexOf(key) + key.length)
+  const close = endOfList(own, open)
+  return (
+    before +
+    own.slice(0, open) +
+    edit(own.slice(open, close)) +
+    own.slice(close) +
+    text.slice(before.length + own.length)
+  )
+}
+
+function endOfList(text: string, open: number): number {
+  let depth = 0
+  const token = /"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|#[^\n]*|[[\]]/g
+  token.lastIndex = open
+  for (let found = token.exec(text); found !== null; found = token.exec(text)) {
+    if (found[0] === '[') depth++
+    if (found[0] === ']' && --depth === 0) return found.index + 1
+  }
+  return text.length
+}

@@ -1,0 +1,98 @@
+import { TokctlError } from '../core/errors.ts'
+import { type Origin, originsOf, taken, urlsOf } from './places.ts'
+import type { Change, Machine, ProgramChange, Tool } from './setup.ts'
+import { shellWords } from './words.ts'
+
+// A helper for each server, with an empty one before it: git tells every helper of a server about each sign-in that went
+// well, and one that stores would write our token into its file.
+
+const isOurs = /tokctl.* helper git( --store)?$/
+
+/** `credential.URL.helper`, by `git config`. */
+export const tool: Tool = {
+  about: 'credential.URL.helper, for each server that a profile matches',
+  programs: ['git'],
+  takesProfile: false,
+
+  async plan(ask, machine) {
+    const settings = await readSettings(machine)
+    if (ask.remove) return { changes: removals(ask.profile && originsOf(ask), settings) }
+    const helper = `!${shellWords([...machine.program, 'helper', 'git'])}`
+    return { changes: originsOf(ask).flatMap(origin => additions(origin, helper, settings)) }
+  },
+
+  async probe(profiles, machine) {
+    const url = urlsOf(profiles)[0]
+    if (url === undefined) return undefined
+    const { protocol, host, pathname } = new URL(url)
+    const path = pathname.slice(1)
+    const lines = [
+      `protocol=${protocol.slice(0, -1)}`,
+      `host=${host}`,
+      ...(path === '' ? [] : [`path=${path}`]),
+    ]
+    const { exitCode, stdout } = await machine.run(['git', '-c', 'core.askPass=', 'credential', 'fill'], {
+      input: `${lines.join('\n')}\n\n`,
+      env: { GIT_TERMINAL_PROMPT: '0', GIT_ASKPASS: '', SSH_ASKPASS: '' },
+    })
+    return exitCode === 0 && /^(password|credential)=./m.test(stdout)
+  },
+}
+
+/** The values of each key, in their order. */
+type Settings = ReadonlyMap<string, readonly string[]>
+
+async function readSettings(machine: Machine): Promise<Settings> {
+  const command = ['git', 'config', '--global', '--null', '--get-regexp', '^credential\\.']
+  const { exitCode, stdout, stderr } = await machine.run(command)
+  const settings = new Map<string, string[]>()
+  // 1: nothing was found.
+  if (exitCode !== 0 && exitCode !== 1) {
+    const said = stderr.trim().split('\n').at(-1) ?? ''
+    throw new TokctlError('config_invalid', `git cannot read its configuration: ${said.slice(0, 160)}`)
+  }
+  for (const entry of stdout.split('\0')) {
+    const at = entry.indexOf('\n')
+    const key = at < 0 ? entry : entry.slice(0, at)
+    if (key !== '') settings.set(key, [...(settings.get(key) ?? []), at < 0 ? '' : entry.slice(at + 1)])
+  }
+  return settings
+}
+
+function additions({ url, hasPaths }: Origin, helper: string, settings: Settings): Change[] {
+  const changes: Change[] = []
+  const there = settings.get(`credential.${url}.helper`) ?? []
+  const foreign = there.find(value => value !== '' && !isOurs.test(value))
+  if (foreign !== undefined) {
+    const hint = `run: git config --global --unset-all ${shellWords([`credential.${url}.helper`])}`
+    throw taken('git', `credential.${url}.helper`, foreign, hint)
+  }
+  if (there.length !== 2 || there[0] !== '' || there[1] !== helper) {
+    if (there.length > 0) changes.push(config('--unset-all', `credential.${url}.helper`))
+    changes.push(config('--add', `credential.${url}.helper`, ''))
+    changes.push(config('--add', `credential.${url}.helper`, helper))
+  }
+  const [usePath] = settings.get(`credential.${url}.usehttppath`) ?? []
+  if (hasPaths && usePath === undefined) changes.push(config(`credential.${url}.useHttpPath`, 'true'))
+  return changes
+}
+
+function removals(origins: readonly Origin[] | undefined, settings: Settings): Change[] {
+  const changes: Change[] = []
+  for (const [key, values] of settings) {
+    const url = /^credential\.(.+)\.helper$/.exec(key)?.[1]
+    if (url === undefined || !values.some(value => isOurs.test(value))) continue
+    if (values.some(value => value !== '' && !isOurs.test(value))) continue
+    if (origins !== undefined && !origins.some(origin => origin.url === url)) continue
+    changes.push(config('--unset-all', key))
+    if (settings.has(`credential.${url}.usehttppath`)) {
+      changes.push(config('--unset-all', `credential.${url}.useHttpPath`))
+    }
+  }
+  return changes
+}
+
+function config(...args: readonly string[]): ProgramChange {
+  // git writes its file by itself, whole, and keeps its comments.
+  return { run: ['git', 'config', '--global', ...args], rewrites: [] }
+}

@@ -1,0 +1,43 @@
+import { appendLines, insertLines, linesOf, removeLines } from './lines.ts'
+
+/** A key with its place, counted in lines from 0. */
+export interface IniEntry {
+  readonly section: string
+  readonly key: string
+  readonly value: string
+  readonly line: number
+}
+
+/** Lists the keys of an INI text. What belongs to the value before it, as an indented line does, is left out. */
+export function iniEntries(text: string): IniEntry[] {
+  const entries: IniEntry[] = []
+  let section = ''
+  for (const [line, content] of linesOf(text).entries()) {
+    const header = sectionOf(content)
+    if (header !== undefined) section = header
+    const found = /^([^\s=:#;[][^=:]*?)\s*[=:]\s*(.*?)\s*$/.exec(content)
+    if (found !== null) entries.push({ section, key: found[1]!, value: found[2]!, line })
+  }
+  return entries
+}
+
+/** Adds lines to a section, right below its header; makes the section where there is none. */
+export function addToSection(text: string | undefined, section: string, lines: readonly string[]): string {
+  const header = linesOf(text ?? '').findIndex(line => sectionOf(line) === section)
+  if (text === undefined || header < 0) return appendLines(text, [`[${section}]`, ...lines])
+  return header === linesOf(text).length - 1 ? appendLines(text, lines) : insertLines(text, header + 1, lines)
+}
+
+/** Takes lines away, and a header at the very end that then has nothing below it. */
+export function removeFromSection(text: string, ours: ReadonlySet<number>): string {
+  const lines = linesOf(text)
+  const last = lines.at(-1) === '' ? lines.length - 2 : lines.length - 1
+  let empty = last
+  while (ours.has(empty)) empty--
+  const isEmptied = empty < last && sectionOf(lines[empty] ?? '') !== undefined
+  return removeLines(text, (_, index) => ours.has(index) || (isEmptied && index === empty))
+}
+
+function sectionOf(line: string): string | undefined {
+  return /^\s*\[([^\]]*)\]/.exec(line)?.[1]?.trim()
+}

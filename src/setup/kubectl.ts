@@ -1,0 +1,99 @@
+import { delimiter, join } from 'node:path'
+import { TokctlError } from '../core/errors.ts'
+import { namedProfile, taken } from './places.ts'
+import type { Machine, Plan, ProgramChange, Tool } from './setup.ts'
+import { shellWords } from './words.ts'
+
+/** A user of the kubeconfig, by `kubectl config set-credentials`. */
+export const tool: Tool = {
+  about: 'a user of the kubeconfig whose credential tokctl is asked for',
+  programs: ['kubectl'],
+  takesProfile: true,
+
+  async plan(ask, machine) {
+    const users = await readUsers(machine)
+    if (ask.remove) {
+      const ours = [...users].filter(([, exec]) => isOurs(exec, ask.profile?.name))
+      return { changes: ours.map(([name]) => config(machine, 'delete-user', name)) }
+    }
+    const profile = namedProfile('kubectl', ask)
+    const user = ask.as ?? profile.name
+    const [command = '', ...words] = machine.program
+    const args = [...words, 'helper', 'kubectl', profile.name]
+    const next = [`kubectl config set-context --current ${shellWords([`--user=${user}`])}`]
+    const there = users.get(user)
+    if (users.has(user) && !isOurs(there)) {
+      const hint = `run: tokctl setup kubectl ${profile.name} --as ANOTHER-NAME`
+      throw taken('kubeconfig', `user ${user}`, there?.command ?? 'another credential', hint)
+    }
+    if (there?.command === command && JSON.stringify(there.args) === JSON.stringify(args))
+      return { changes: [] }
+    return {
+      changes: [
+        // Arguments would be added to those that are there.
+        ...(users.has(user) ? [config(machine, 'delete-user', user)] : []),
+        await setCredentials(machine, user, command, args),
+      ],
+      next,
+    } satisfies Plan
+  },
+}
+
+interface Exec {
+  readonly command?: string
+  readonly args?: readonly string[]
+}
+
+function isOurs(exec: Exec | undefined, profile?: string): boolean {
+  const [helper, kubectl, name] = exec?.args?.slice(-3) ?? []
+  const isTokctl = /tokctl/.test([exec?.command, ...(exec?.args ?? [])].slice(0, -3).join(' '))
+  return (
+    isTokctl && helper === 'helper' && kubectl === 'kubectl' && (profile === undefined || name === profile)
+  )
+}
+
+async function readUsers(machine: Machine): Promise<Map<string, Exec | undefined>> {
+  if (machine.find('kubectl') === undefined) {
+    throw new TokctlError('usage', 'kubectl is not installed, and its configuration is written by itself', {
+      hint: 'install kubectl, then run this again',
+    })
+  }
+  // Without --raw it leaves out what is secret.
+  const { exitCode, stdout, stderr } = await machine.run(['kubectl', 'config', 'view', '-o', 'json'])
+  const fail = (why: string): TokctlError =>
+    new TokctlError('config_invalid', `kubectl cannot read its configuration: ${why}`)
+  if (exitCode !== 0) throw fail((stderr.trim().split('\n').at(-1) ?? '').slice(0, 160))
+  const users = new Map<string, Exec | undefined>()
+  try {
+    const found = JSON.parse(stdout) as { users?: { name: string; user?: { exec?: Exec } }[] | null }
+    for (const { name, user } of found.users ?? []) users.set(name, user?.exec)
+  } catch {
+    throw fail('it is no JSON')
+  }
+  return users
+}
+
+async function setCredentials(
+  machine: Machine,
+  user: string,
+  command: string,
+  args: readonly string[],
+): Promise<ProgramChange> {
+  // v1 wants an interactiveMode, which older versions have no option for.
+  const { stdout } = await machine.run(['kubectl', 'config', 'set-credentials', '--help'])
+  const knowsMode = stdout.includes('--exec-interactive-mode')
+  return config(
+    machine,
+    'set-credentials',
+    user,
+    `--exec-api-version=client.authentication.k8s.io/${knowsMode ? 'v1' : 'v1beta1'}`,
+    ...(knowsMode ? ['--exec-interactive-mode=Never'] : []),
+    `--exec-command=${command}`,
+    ...args.map(arg => `--exec-arg=${arg}`),
+  )
+}
+
+function config({ env, home }: Machine, ...args: readonly string[]): ProgramChange {
+  const files = (env['KUBECONFIG'] || join(home, '.kube', 'config')).split(delimiter)
+  return { run: ['kubectl', 'config', ...args], rewrites: files.filter(file => file !== '') }
+}

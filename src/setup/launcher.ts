@@ -1,0 +1,91 @@
+import { join } from 'node:path'
+import { TokctlError } from '../core/errors.ts'
+import type { Change, Machine, SetupAsk } from './setup.ts'
+import { shellWords } from './words.ts'
+
+// Tools that start a program and give it no arguments of our choosing get one that knows them: a launcher.
+
+/** Stands in every launcher, so that one is told from what somebody else put there. */
+export const launcherMark = 'written by tokctl setup'
+
+/** The path of a launcher. */
+export function launcherPath({ launchers, platform }: Machine, name: string): string {
+  return join(launchers, platform === 'win32' ? `tokctl-${name}.cmd` : `tokctl-${name}`)
+}
+
+/**
+ * The text of a launcher: it starts tokctl with these words and whatever it is given.
+ *
+ * @param fallback - A program that is asked in its turn where tokctl has no answer to `get`.
+ */
+export function launcherText(
+  { program, platform }: Machine,
+  words: readonly string[],
+  fallback?: string,
+): string {
+  if (platform === 'win32') {
+    const line = [...program, ...words].map(word => `"${word.replaceAll('%', '%%')}"`).join(' ')
+    return `@rem ${launcherMark}\r\n@${line} %*\r\n`
+  }
+  const line = shellWords([...program, ...words])
+  if (fallback === undefined) return `#!/bin/sh\n# ${launcherMark}\nexec ${line} "$@"\n`
+  // Only `get` is ours to answer; what we have no answer for is the other one's.
+  const first = `case " $* " in\n  *" get "*)\n    ${line} "$@"\n    code=$?\n    [ $code -eq 1 ] || exit $code\nesac`
+  return `#!/bin/sh\n# ${launcherMark}\n${first}\nexec ${shellWords([fallback])} "$@"\n`
+}
+
+/** The change that writes a launcher, or takes it away; none where all is as it should be. */
+export function launcherChange(file: string, text: string | undefined, machine: Machine): readonly Change[] {
+  const before = machine.read(file)
+  if (before === text) return []
+  if (before !== undefined && !before.includes(launcherMark)) {
+    if (text === undefined) return []
+    throw new TokctlError('config_invalid', `"${file}" is there already, and is not ours`, {
+      hint: 'move it away, then run this again',
+    })
+  }
+  const says =
+    text === undefined
+      ? []
+      : text
+          .trimEnd()
+          .split(/\r?\n/)
+          .map(line => `+ ${line}`)
+  return [{ file, before, after: text, mode: 0o700, says }]
+}
+
+/**
+ * Sees to it that a tool finds a program of a fixed name on `PATH`: one of the package, or else a launcher in
+ * `~/.local/bin`.
+ *
+ * @param around - Whether a program of that name that is not ours is asked where tokctl has no answer.
+ * @throws {TokctlError} `usage` where nothing that could be written would be found
+ */
+export function onPath(
+  name: string,
+  words: readonly string[],
+  { remove }: Pick<SetupAsk, 'remove'>,
+  machine: Machine,
+  around = false,
+): readonly Change[] {
+  const directory = join(machine.home, '.local', 'bin')
+  const file = join(directory, name)
+  if (remove) return launcherChange(file, undefined, machine)
+  const found = machine.find(name)
+  const isOurs = found === file
+  if (found !== undefined && !isOurs && !around) return []
+  const path = (machine.env['PATH'] ?? '').split(':')
+  const hint = `run: npm install --global tokctl, or put ${directory} first on PATH`
+  if (machine.platform === 'win32' || !path.includes(directory)) {
+    throw new TokctlError('usage', `"${name}" is started by its name, and there is none on PATH`, { hint })
+  }
+  const other = path
+    .filter(each => each.startsWith('/') && each !== directory)
+    .find(each => machine.find(join(each, name)) !== undefined)
+  if (other !== undefined && path.indexOf(other) < path.indexOf(directory)) {
+    const message = `"${join(other, name)}" comes before "${directory}" on PATH, so that it would be asked instead`
+    throw new TokctlError('usage', message, { hint: `put ${directory} first on PATH` })
+  }
+  const text = launcherText(machine, words, other === undefined ? undefined : join(other, name))
+  return launcherChange(file, text, machine)
+}

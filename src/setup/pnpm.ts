@@ -1,0 +1,52 @@
+import { join } from 'node:path'
+import { TokctlError } from '../core/errors.ts'
+import { launcherChange, launcherPath, launcherText } from './launcher.ts'
+import { lineChanges } from './line-setting.ts'
+import { linesOf } from './lines.ts'
+import { namedProfile, originsOf, urlsOf } from './places.ts'
+import type { Change, Tool } from './setup.ts'
+
+/** `tokenHelper` in the user's `.npmrc`, with a launcher: pnpm up to 10 takes a path and no arguments. */
+export const tool: Tool = {
+  about: 'tokenHelper in the .npmrc of the user, for each registry that the profile matches',
+  programs: ['pnpm'],
+  takesProfile: true,
+
+  async plan(ask, machine) {
+    const { env, home } = machine
+    const file = env['NPM_CONFIG_USERCONFIG'] || env['npm_config_userconfig'] || join(home, '.npmrc')
+    const before = machine.read(file)
+    const ours = (before === undefined ? [] : linesOf(before)).flatMap(line => {
+      const path = /:tokenHelper\s*=\s*(.*tokctl-pnpm-[^/\\]+?)\s*$/.exec(line)?.[1]
+      return path === undefined ? [] : [{ line, path }]
+    })
+    if (ask.remove && ask.profile === undefined) {
+      const launchers = [...new Set(ours.map(({ path }) => path))]
+      return {
+        changes: [
+          ...lineChanges({ file, before, wanted: [], isOurs: line => ours.some(each => each.line === line) }),
+          ...launchers.flatMap(path => launcherChange(path, undefined, machine)),
+        ],
+      }
+    }
+    const { name } = namedProfile('pnpm', ask)
+    const launcher = launcherPath(machine, `pnpm-${name}`)
+    if (/[\s"'`$%]/.test(launcher)) {
+      throw new TokctlError('usage', `pnpm cannot be given the path "${launcher}"`, {
+        hint: 'set TOKCTL_STATE_DIR to a path without blanks and quotes',
+      })
+    }
+    originsOf(ask)
+    const keys = urlsOf(ask.profiles).map(url => `${url.replace(/^https?:|\/+$/g, '')}/:tokenHelper`)
+    const isOurs = (line: string): boolean => ours.some(each => each.line === line && each.path === launcher)
+    const foreign = (line: string): string | undefined =>
+      keys.some(key => line.startsWith(key)) ? line.slice(line.indexOf('=') + 1).trim() : undefined
+    const wanted = ask.remove ? [] : keys.map(key => `${key}=${launcher}`)
+    const text = ask.remove ? undefined : launcherText(machine, ['helper', 'pnpm', name])
+    const changes: Change[] = [
+      ...launcherChange(launcher, text, machine),
+      ...lineChanges({ file, before, wanted, isOurs, foreign }),
+    ]
+    return { changes }
+  },
+}

@@ -1,0 +1,102 @@
+import type { Environment } from '../core/environment.ts'
+import type { Profile } from '../profile/profile.ts'
+
+// What `tokctl setup` would change, worked out before anything is. Rules:
+//  - A planner looks and writes nothing; what it looks at comes through the machine that it is given.
+//  - What somebody else wrote is never replaced: a helper of another program in our place is an error that names it.
+//  - So taking ours away is all there is to restoring, however much was edited in between.
+//  - A file is edited as text: what is not ours stays byte for byte, comments, order and line ends included.
+
+/** What a planner may look at. */
+export interface Machine extends Pick<Environment, 'env' | 'home' | 'platform'> {
+  /** The words that start this program, whole paths; the configuration that was named among them. */
+  readonly program: readonly string[]
+  /** The directory of launchers. Absolute. */
+  readonly launchers: string
+  /**
+   * Reads a text file.
+   *
+   * @returns `undefined` where there is none.
+   * @throws {TokctlError} `config_invalid` for what cannot be read or is no text
+   */
+  read(path: string): string | undefined
+  /** Looks a program up on `PATH`. @returns Its whole path. */
+  find(program: string): string | undefined
+  /**
+   * Runs a program that changes nothing.
+   *
+   * @throws {TokctlError} `command_failed` when it cannot be started or does not end
+   */
+  run(
+    command: readonly string[],
+    given?: { readonly input?: string; readonly env?: Readonly<Record<string, string>> },
+  ): Promise<Said>
+}
+
+/** What a program said. Its stdout may hold a secret. */
+export interface Said {
+  readonly exitCode: number | undefined
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** What is asked of a planner. */
+export interface SetupAsk {
+  /** Take it back. */
+  readonly remove: boolean
+  /** Named on the command line. */
+  readonly profile: Profile | undefined
+  /** Those that are meant: the named one, else all. */
+  readonly profiles: readonly Profile[]
+  /** What the entry is called in the tool's configuration, where it is not the name of the profile. */
+  readonly as: string | undefined
+  /** Of the identity provider, for gcp. */
+  readonly audience: string | undefined
+}
+
+/** One thing that would be done. */
+export type Change = FileChange | ProgramChange
+
+/** A file that would be written, or removed where `after` is `undefined`. */
+export interface FileChange {
+  readonly file: string
+  /** As it was read; `undefined` for a file that is not there. */
+  readonly before: string | undefined
+  readonly after: string | undefined
+  /** Of a file that is new; 0600 where it is not set. */
+  readonly mode?: number
+  /** For people, one line each; never anything else that stands in the file, which may be a secret. */
+  readonly says: readonly string[]
+}
+
+/** A program that would be run: the tool's own means. */
+export interface ProgramChange {
+  readonly run: readonly string[]
+  /** Files that it rewrites. */
+  readonly rewrites: readonly string[]
+}
+
+/** What would be done, in this order. */
+export interface Plan {
+  readonly changes: readonly Change[]
+  /** What is left for the person to do, one line each. */
+  readonly next?: readonly string[]
+}
+
+/** Another program that can be set up. */
+export interface Tool {
+  /** For people: what is written, one line. */
+  readonly about: string
+  /** Any of them on `PATH` says that it is installed. */
+  readonly programs: readonly string[]
+  /** Its configuration names one profile, so that one has to be named. */
+  readonly takesProfile: boolean
+  /** @throws {TokctlError} `config_invalid`, `usage`, `command_failed` */
+  plan(ask: SetupAsk, machine: Machine): Promise<Plan>
+  /**
+   * Asks through the tool itself.
+   *
+   * @returns Whether it got an answer; `undefined` where there is nothing to ask for.
+   */
+  probe?(profiles: readonly Profile[], machine: Machine): Promise<boolean | undefined>
+}

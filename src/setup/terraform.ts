@@ -1,0 +1,82 @@
+import { join } from 'node:path'
+import { TokctlError } from '../core/errors.ts'
+import { launcherChange, launcherText } from './launcher.ts'
+import { lineChanges } from './line-setting.ts'
+import { linesOf } from './lines.ts'
+import { taken } from './places.ts'
+import type { Machine, Tool } from './setup.ts'
+
+const line = 'credentials_helper "tokctl" {}'
+
+/** `credentials_helper` of the CLI configuration, and the program of that name where Terraform and OpenTofu look. */
+function credentialsHelper(program: 'terraform' | 'tofu'): Tool {
+  return {
+    about: 'credentials_helper of its CLI configuration',
+    programs: [program],
+    takesProfile: false,
+
+    async plan(ask, machine) {
+      const { home, platform } = machine
+      if (platform === 'win32') {
+        throw new TokctlError('usage', `${program} starts nothing but .exe files on Windows`)
+      }
+      const file = fileOf(program, machine)
+      const before = machine.read(file)
+      const other = helperIn(before ?? '', file)
+      if (!ask.remove && other !== undefined && other !== 'tokctl') {
+        throw taken(
+          file,
+          'credentials_helper',
+          other,
+          'there can be one only: take it away, then run this again',
+        )
+      }
+      // A block of ours that was written otherwise, with arguments perhaps, is left as it is.
+      const wanted =
+        ask.remove || other === 'tokctl'
+          ? linesOf(before ?? '').filter(each => !ask.remove && each === line)
+          : [line]
+      const helper = join(home, '.terraform.d', 'plugins', 'terraform-credentials-tokctl')
+      const isShared = ask.remove && others(program, machine)
+      const text = ask.remove ? undefined : launcherText(machine, ['helper', 'terraform'])
+      return {
+        changes: [
+          ...(isShared ? [] : launcherChange(helper, text, machine)),
+          ...lineChanges({ file, before, wanted, isOurs: each => each === line }),
+        ],
+      }
+    },
+  }
+}
+
+function fileOf(program: string, { env, home, read }: Machine): string {
+  const named = env['TF_CLI_CONFIG_FILE'] || env['TERRAFORM_CONFIG']
+  if (named) return named
+  const own = join(home, '.tofurc')
+  return program === 'tofu' && read(own) !== undefined ? own : join(home, '.terraformrc')
+}
+
+// Both start the same program, and may have a configuration of their own each.
+function others(program: string, machine: Machine): boolean {
+  const mine = fileOf(program, machine)
+  return ['.tofurc', '.terraformrc']
+    .map(name => join(machine.home, name))
+    .some(file => file !== mine && (machine.read(file) ?? '').includes(line))
+}
+
+function helperIn(text: string, file: string): string | undefined {
+  if (text.trimStart().startsWith('{')) {
+    throw new TokctlError('config_invalid', `${file}: is JSON, which is not edited`, {
+      hint: 'write "credentials_helper": {"tokctl": {}} there',
+    })
+  }
+  // Strings stay, comments go.
+  const code = text.replace(
+    /("(?:[^"\\\n]|\\.)*")|#[^\n]*|\/\/[^\n]*|\/\*[\s\S]*?\*\//g,
+    (_, string) => string ?? ' ',
+  )
+  return /(?:^|[\s}])credentials_helper\s+"([^"]*)"/.exec(code)?.[1]
+}
+
+export const terraform = credentialsHelper('terraform')
+export const tofu = credentialsHelper('tofu')

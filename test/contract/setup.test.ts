@@ -1,0 +1,305 @@
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { ahead, type Corp, corp } from '../support/corp.ts'
+import { program, type RunOptions, type RunResult, run, type Scratch, scratch } from '../support/run.ts'
+
+// `tokctl setup` as a person runs it, against files, and against git itself.
+
+const matching = 'match = ["https://git.example.com/team", "https://reg.example.com"]'
+const own = program.join(' ')
+
+interface Home extends Corp {
+  readonly file: (name: string) => string
+  setup(...args: string[]): Promise<RunResult>
+}
+
+/** A home whose `~/.local/bin` comes first on PATH. */
+async function home(extra = matching, env: RunOptions['env'] = {}): Promise<Home> {
+  const made = await corp(extra)
+  const { at } = made
+  const PATH = `${join(at.home, '.local', 'bin')}:${process.env['PATH']}`
+  const options = { ...made.options, at, env: { ...made.options.env, PATH, ...env } }
+  return {
+    ...made,
+    options,
+    file: name => readFileSync(join(at.home, name), 'utf8'),
+    setup: (...args) => run(['setup', ...args], options),
+  }
+}
+
+const inHome = (at: Scratch): string[] =>
+  readdirSync(at.home, { recursive: true, withFileTypes: true })
+    .filter(entry => !entry.isDirectory())
+    .map(entry => join(entry.parentPath, entry.name).slice(at.home.length + 1))
+    .filter(name => !name.startsWith('.config/tokctl/'))
+    .sort()
+
+test('--print shows what would be changed, and changes nothing', async () => {
+  const { at, setup, auth } = await home()
+  const { code, stdout, stderr } = await setup('docker', '--print')
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  expect(stdout).toBe(
+    `new ~/.local/bin/docker-credential-tokctl\n  + #!/bin/sh\n  + # written by tokctl setup\n  + exec ${own} helper docker "$@"\nnew ~/.docker/config.json\n  + credHelpers: "git.example.com": "tokctl"\n  + credHelpers: "reg.example.com": "tokctl"\n`,
+  )
+  expect(inHome(at)).toEqual([])
+  expect(auth.count()).toBe(0)
+})
+
+test('what was written is printed, twice changes nothing, and --remove restores the file and its mode', async () => {
+  const { at, setup, file } = await home()
+  const before = '{\n  "auths": {\n    "x": { "auth": "Y2FuYXJ5" }\n  }\n}'
+  at.write('home/.docker/config.json', before, 0o640)
+  const done = await setup('docker')
+  expect(done).toMatchObject({ code: 0, stderr: '' })
+  expect(done.stdout).toContain('  backup: ~/.docker/config.json.tokctl-backup\n')
+  expect(done.stdout).not.toContain('Y2FuYXJ5')
+  expect(JSON.parse(file('.docker/config.json'))).toEqual({
+    ...JSON.parse(before),
+    credHelpers: { 'git.example.com': 'tokctl', 'reg.example.com': 'tokctl' },
+  })
+  expect(file('.docker/config.json.tokctl-backup')).toBe(before)
+  for (const name of ['config.json', 'config.json.tokctl-backup']) {
+    expect(statSync(join(at.home, '.docker', name)).mode & 0o777).toBe(0o640)
+  }
+  expect(await setup('docker')).toMatchObject({
+    code: 0,
+    stdout: 'nothing to change: docker asks tokctl\n',
+    stderr: '',
+  })
+  const undone = await setup('docker', '--remove')
+  expect(undone.stdout).toBe(
+    'remove ~/.local/bin/docker-credential-tokctl\n~/.docker/config.json\n  - credHelpers: "git.example.com": "tokctl"\n  - credHelpers: "reg.example.com": "tokctl"\n',
+  )
+  expect(inHome(at)).toEqual(['.docker/config.json'])
+  expect(file('.docker/config.json')).toBe(before)
+  expect(statSync(join(at.home, '.docker/config.json')).mode & 0o777).toBe(0o640)
+  expect((await setup('docker', '--remove')).stdout).toBe('nothing to change: docker does not ask tokctl\n')
+})
+
+describe('a launcher', () => {
+  test('knows its words, is its owner’s alone, and answers', async () => {
+    const { at, setup, options } = await home()
+    expect(await setup('bazel')).toMatchObject({ code: 0, stderr: '' })
+    const launcher = join(at.stateDir, 'launchers', 'tokctl-bazel')
+    expect(statSync(launcher).mode & 0o777).toBe(0o700)
+    expect(statSync(join(at.stateDir, 'launchers')).mode & 0o777).toBe(0o700)
+    const input = '{"uri":"https://reg.example.com/x"}'
+    const answer = await run(['get'], { ...options, program: [launcher], input })
+    expect(answer).toMatchObject({ code: 0, stderr: '' })
+    expect(JSON.parse(answer.stdout)).toMatchObject({ headers: { Authorization: ['Bearer token-1'] } })
+    await setup('bazel', '--remove')
+    expect(existsSync(launcher)).toBe(false)
+    expect(inHome(at)).toEqual([])
+  })
+
+  test('of pnpm is one for each profile, and takes no argument', async () => {
+    const { at, setup, options } = await home()
+    await setup('pnpm', 'corp')
+    const launcher = join(at.stateDir, 'launchers', 'tokctl-pnpm-corp')
+    expect(readFileSync(join(at.home, '.npmrc'), 'utf8')).toBe(
+      `//git.example.com/team/:tokenHelper=${launcher}\n//reg.example.com/:tokenHelper=${launcher}\n`,
+    )
+    expect(await run([], { ...options, program: [launcher] })).toMatchObject({
+      code: 0,
+      stdout: 'Bearer token-1\n',
+      stderr: '',
+    })
+  })
+
+  test('of vault answers get with the token alone', async () => {
+    const { at, setup, options } = await home()
+    await setup('vault')
+    const [, launcher = ''] = /"(.*)"/.exec(readFileSync(join(at.home, '.vault'), 'utf8'))!
+    const env = { ...options.env, VAULT_ADDR: 'https://reg.example.com' }
+    expect((await run(['get'], { ...options, env, program: [launcher] })).stdout).toBe('token-1')
+  })
+
+  test('of keyring asks the keyring that was there where we have no answer', async () => {
+    const { at, setup, options } = await home()
+    const real = at.write('real/keyring', '#!/bin/sh\necho "real $*"\n', 0o755)
+    const PATH = `${join(at.home, '.local', 'bin')}:${join(real, '..')}:${process.env['PATH']}`
+    const with2 = { ...options, env: { ...options.env, PATH } }
+    expect(await run(['setup', 'pip'], with2)).toMatchObject({ code: 0 })
+    const keyring = { ...with2, program: [join(at.home, '.local', 'bin', 'keyring')] }
+    expect((await run(['get', 'https://reg.example.com/simple/', 'u'], keyring)).stdout).toBe('token-1\n')
+    expect(await run(['get', 'https://other.example.com/', 'u'], keyring)).toMatchObject({
+      code: 0,
+      stdout: 'real get https://other.example.com/ u\n',
+      stderr: '',
+    })
+    expect((await run(['set', 'a', 'b'], keyring)).stdout).toBe('real set a b\n')
+    expect((await setup('pip', '--remove')).code).toBe(0)
+  })
+
+  test('carries the configuration that was named', async () => {
+    const { at, options } = await home()
+    const config = at.write('other.toml', readFileSync(at.configFile, 'utf8'))
+    await run(['--config', config, 'setup', 'cargo'], options)
+    expect(readFileSync(join(at.stateDir, 'launchers', 'tokctl-cargo'), 'utf8')).toContain(
+      `exec ${own} --config ${config} helper cargo "$@"\n`,
+    )
+  })
+})
+
+describe('files of a bad shape', () => {
+  const refused = async (made: Home, message: string): Promise<void> => {
+    const file = join(made.at.home, '.bazelrc')
+    const { code, stdout, stderr } = await made.setup('bazel')
+    expect({ code, stdout }).toEqual({ code: 3, stdout: '' })
+    expect(stderr).toContain(`tokctl: error: "${file}" ${message}\n`)
+    expect(existsSync(join(made.at.stateDir, 'launchers'))).toBe(false)
+  }
+
+  test('a dotfile that is a link stays one: what it leads to is changed, and restored', async () => {
+    const made = await home()
+    const real = made.at.write('dotfiles/bazelrc', 'build --jobs=4\n')
+    const link = join(made.at.home, '.bazelrc')
+    symlinkSync(real, link)
+    await made.setup('bazel')
+    expect(lstatSync(link).isSymbolicLink()).toBe(true)
+    expect(readFileSync(real, 'utf8')).toMatch(/^build --jobs=4\ncommon --credential_helper=/)
+    await made.setup('bazel', '--remove')
+    expect(lstatSync(link).isSymbolicLink()).toBe(true)
+    expect(readFileSync(real, 'utf8')).toBe('build --jobs=4\n')
+  })
+
+  test('a link to nowhere', async () => {
+    const made = await home()
+    symlinkSync(join(made.at.path, 'nowhere'), join(made.at.home, '.bazelrc'))
+    await refused(made, 'is a link to a file that is not there')
+  })
+
+  test('a directory', async () => {
+    const made = await home()
+    mkdirSync(join(made.at.home, '.bazelrc'))
+    await refused(made, 'is no file')
+  })
+
+  test('a file that is read-only', async () => {
+    const made = await home()
+    made.at.write('home/.bazelrc', '# mine\n', 0o444)
+    await refused(made, 'is read-only')
+    expect(made.file('.bazelrc')).toBe('# mine\n')
+    expect(statSync(join(made.at.home, '.bazelrc')).mode & 0o777).toBe(0o444)
+  })
+
+  test('bytes that are no text', async () => {
+    const made = await home()
+    writeFileSync(join(made.at.home, '.bazelrc'), Buffer.from([0x23, 0xff, 0x0a]))
+    await refused(made, 'is not UTF-8, and is left as it is')
+    expect(readFileSync(join(made.at.home, '.bazelrc'))).toEqual(Buffer.from([0x23, 0xff, 0x0a]))
+  })
+
+  test('JSON that is none is left as it is', async () => {
+    const { at, setup, file } = await home()
+    at.write('home/.docker/config.json', '{ "auths": ')
+    const { code, stderr } = await setup('docker')
+    expect(code).toBe(3)
+    expect(stderr).toMatch(
+      /^tokctl: error: .*config\.json: is not JSON\ntokctl: hint: mend it, then run this again\n$/,
+    )
+    expect(file('.docker/config.json')).toBe('{ "auths": ')
+  })
+})
+
+describe('git', () => {
+  const fill = (options: RunOptions, url = 'https://git.example.com/team/repo.git'): Promise<RunResult> => {
+    const { protocol, host, pathname } = new URL(url)
+    return run(['credential', 'fill'], {
+      ...options,
+      env: { ...options.env, GIT_TERMINAL_PROMPT: '0', GIT_ASKPASS: 'true' },
+      program: ['git'],
+      input: `protocol=${protocol.slice(0, -1)}\nhost=${host}\npath=${pathname.slice(1)}\n`,
+    })
+  }
+
+  test('git itself gets the token afterwards, and comments, other helpers and other servers stay', async () => {
+    const { at, setup, options, file } = await home()
+    const before = '# mine\n[credential]\n\thelper = store\n[user]\n\tname = Ada # me\n'
+    at.write('home/.gitconfig', before)
+    const done = await setup('git')
+    expect(done).toMatchObject({ code: 0, stderr: '' })
+    expect(done.stdout).toContain(
+      `$ git config --global --add credential.https://git.example.com.helper '!${own} helper git'\n`,
+    )
+    expect(file('.gitconfig').startsWith(before)).toBe(true)
+    expect((await fill(options)).stdout).toContain('password=token-1\n')
+    expect((await setup('git')).stdout).toBe('nothing to change: git asks tokctl\n')
+    // The helper that stores is told of every other server, and not of ours.
+    await run(['credential', 'approve'], {
+      ...options,
+      program: ['git'],
+      input: 'protocol=https\nhost=git.example.com\nusername=u\npassword=token-1\n',
+    })
+    expect(existsSync(join(at.home, '.git-credentials'))).toBe(false)
+    await setup('git', '--remove')
+    expect(file('.gitconfig')).toBe(before)
+    expect((await fill(options)).stdout).not.toContain('token-1')
+  })
+
+  test('another file is respected, and one that git cannot read is told', async () => {
+    const { at, options } = await home()
+    const file = at.write('g', '[broken\n')
+    const env = { ...options.env, GIT_CONFIG_GLOBAL: file }
+    const broken = await run(['setup', 'git'], { ...options, env })
+    expect(broken).toMatchObject({ code: 3, stdout: '' })
+    expect(broken.stderr).toMatch(/^tokctl: error: git cannot read its configuration: .*bad config/)
+    writeFileSync(file, '')
+    expect(await run(['setup', 'git'], { ...options, env })).toMatchObject({ code: 0, stderr: '' })
+    expect(readFileSync(file, 'utf8')).toContain('[credential "https://git.example.com"]')
+  })
+
+  test('--list asks git, and says of a helper that fails that it does not work', async () => {
+    const { setup, options, auth } = await home()
+    const row = async (more: RunOptions = options): Promise<unknown> =>
+      JSON.parse((await run(['setup', '--list', 'git', '--json'], more)).stdout).tools[0]
+    const want = { tool: 'git', installed: true, configured: false, works: null, problem: null }
+    expect(await row()).toEqual(want)
+    await setup('git')
+    expect(await row()).toEqual({ ...want, configured: true, works: true })
+    expect((await setup('--list', 'git')).stdout).toBe(
+      'TOOL  INSTALLED  SET UP  WORKS\ngit   yes        yes     yes\n',
+    )
+    auth.unavailable()
+    const later = { ...options, env: { ...options.env, ...ahead('+2h') } }
+    expect(await row(later)).toEqual({ ...want, configured: true, works: false })
+  })
+})
+
+test('--list knows every tool, on a machine without any and without a configuration', async () => {
+  const at = scratch()
+  const { code, stdout, stderr } = await run(['setup', '--list', '--json'], { at, env: { PATH: '/nowhere' } })
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  const { tools } = JSON.parse(stdout) as { tools: Record<string, unknown>[] }
+  expect(tools.map(({ tool }) => tool)).toEqual(
+    'git docker kubectl aws gcp bazel cargo terraform tofu go pip uv pnpm vault bao'.split(' '),
+  )
+  for (const tool of tools) {
+    expect(tool).toMatchObject({ installed: false, configured: false, works: null, problem: null })
+  }
+})
+
+test('a wrong command line is exit 2 and says what is right', async () => {
+  const { setup } = await home()
+  for (const [args, message] of [
+    [[], 'setup: no tool was named'],
+    [['gti'], 'setup: "gti" is no tool that can be set up; did you mean "git"?'],
+    [['kubectl'], 'setup kubectl: the configuration of kubectl names one profile'],
+    [['aws', 'corp', '--as', '-x'], '--as: "-x" is not a name'],
+  ] as const) {
+    const { code, stdout, stderr } = await setup(...args)
+    expect({ code, stdout }, stderr).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toContain(`tokctl: error: ${message}\n`)
+  }
+  expect(await setup('git', 'crop')).toMatchObject({ code: 3, stdout: '' })
+})

@@ -1,0 +1,182 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { applyChange } from '../../src/setup/apply.ts'
+import { addToSection, iniEntries, removeFromSection } from '../../src/setup/ini.ts'
+import { removeMember, setMember } from '../../src/setup/json-text.ts'
+import { appendLines, insertLines, lineEnd, linesOf, removeLines } from '../../src/setup/lines.ts'
+import { quotedWords, shellWords } from '../../src/setup/words.ts'
+
+const isOurs = (line: string): boolean => line.startsWith('ours')
+
+describe('lines', () => {
+  test.each<[text: string | undefined, after: string]>([
+    [undefined, 'ours 1\nours 2\n'],
+    ['', 'ours 1\nours 2\n'],
+    ['a\n', 'a\nours 1\nours 2\n'],
+    ['a', 'a\nours 1\nours 2'],
+    ['a\r\nb\r\n', 'a\r\nb\r\nours 1\r\nours 2\r\n'],
+    ['a\r\nb', 'a\r\nb\r\nours 1\r\nours 2'],
+    ['\ufeff# c\n', '\ufeff# c\nours 1\nours 2\n'],
+  ])('are added to %j with its own line ends', (text, after) => {
+    expect(appendLines(text, ['ours 1', 'ours 2'])).toBe(after)
+  })
+
+  const text = fc
+    .array(fc.tuple(fc.constantFrom('', 'a', '# b', '  c = 1', '[d]'), fc.constantFrom('\n', '\r\n')), {
+      maxLength: 6,
+    })
+    .chain(lines => {
+      const whole = lines.map(([line, end]) => line + end).join('')
+      return fc.constantFrom(whole, `${whole}last`)
+    })
+
+  test('added and taken away again leave no trace, wherever they stood', () => {
+    fc.assert(
+      fc.property(text, fc.nat(7), (before, at) => {
+        expect(removeLines(appendLines(before, ['ours 1', 'ours 2']), isOurs)).toBe(before)
+        const inserted = insertLines(before, at, ['ours 1'])
+        expect(linesOf(inserted)).toContain('ours 1')
+        expect(removeLines(inserted, isOurs)).toBe(before)
+      }),
+    )
+  })
+
+  test('what is not ours stays, and nothing is ours that is not there', () => {
+    expect(removeLines('a\nours\nb\n', isOurs)).toBe('a\nb\n')
+    expect(removeLines('a\nb', isOurs)).toBe('a\nb')
+    expect(removeLines('ours\n', isOurs)).toBe('')
+    expect(lineEnd('a\nb\r\n')).toBe('\n')
+  })
+})
+
+describe('INI', () => {
+  const text = '# c\n[a]\nx = 1\n  more\n; d\n\n[ b ]\ny: 2\r\n'
+
+  test('keys are found with their sections; comments and what continues a value are none', () => {
+    expect(iniEntries(text)).toEqual([
+      { section: 'a', key: 'x', value: '1', line: 2 },
+      { section: 'b', key: 'y', value: '2', line: 7 },
+    ])
+  })
+
+  test.each<[text: string | undefined, after: string]>([
+    [undefined, '[a]\nk = v\n'],
+    ['[b]\nx = 1', '[b]\nx = 1\n[a]\nk = v'],
+    ['# c\n[a]\nx = 1\n', '# c\n[a]\nk = v\nx = 1\n'],
+    ['[a]', '[a]\nk = v'],
+    ['[b]\r\n[a]\r\n\r\n', '[b]\r\n[a]\r\nk = v\r\n\r\n'],
+  ])('a key is added to %j, and taken away again', (text, after) => {
+    expect(addToSection(text, 'a', ['k = v'])).toBe(after)
+    const line = linesOf(after).indexOf('k = v')
+    const rest = removeFromSection(after, new Set([line]))
+    // A header with nothing below it says nothing.
+    expect(rest).toBe(text === '[a]' ? '' : (text ?? ''))
+  })
+})
+
+describe('JSON', () => {
+  test.each<[name: string, text: string, after: string]>([
+    [
+      'as docker writes it',
+      '{\n\t"auths": {\n\t\t"a": {}\n\t}\n}',
+      '{\n\t"auths": {\n\t\t"a": {}\n\t},\n\t"credHelpers": {\n\t\t"h": "tokctl"\n\t}\n}',
+    ],
+    [
+      'with other helpers, indented by four',
+      '{\n    "credHelpers": {\n        "x": "ecr-login"\n    },\n    "z": [1, {"a": "}"}]\n}\n',
+      '{\n    "credHelpers": {\n        "x": "ecr-login",\n        "h": "tokctl"\n    },\n    "z": [1, {"a": "}"}]\n}\n',
+    ],
+    ['on one line', '{"a":"\\"{","5":1}', '{"a":"\\"{","5":1,"credHelpers":{"h":"tokctl"}}'],
+    ['with helpers on one line', '{"credHelpers":{"x":"y"}}', '{"credHelpers":{"x":"y","h":"tokctl"}}'],
+    [
+      'with Windows line ends',
+      '{\r\n  "a": 1.0\r\n}\r\n',
+      '{\r\n  "a": 1.0,\r\n  "credHelpers": {\r\n    "h": "tokctl"\r\n  }\r\n}\r\n',
+    ],
+    ['empty', '{}', '{\n\t"credHelpers": {\n\t\t"h": "tokctl"\n\t}\n}'],
+  ])('a member is set in a text %s, and taken away again', (_, text, after) => {
+    expect(setMember(text, 'credHelpers', 'h', '"tokctl"')).toBe(after)
+    expect(() => JSON.parse(after)).not.toThrow()
+    expect(removeMember(after, 'credHelpers', 'h')).toBe(text)
+  })
+
+  test('of several members the first, one in the middle and the last go, and no comma is left over', () => {
+    const text = '{ "credHelpers": { "a": "1", "b": "2", "c": "3" } }'
+    expect(removeMember(text, 'credHelpers', 'a')).toBe('{ "credHelpers": { "b": "2", "c": "3" } }')
+    expect(removeMember(text, 'credHelpers', 'b')).toBe('{ "credHelpers": { "a": "1", "c": "3" } }')
+    expect(removeMember(text, 'credHelpers', 'c')).toBe('{ "credHelpers": { "a": "1", "b": "2" } }')
+    expect(removeMember(text, 'credHelpers', 'd')).toBe(text)
+    expect(setMember(text, 'credHelpers', 'b', '"x"')).toBe(text.replace('"2"', '"x"'))
+  })
+
+  test('whatever the object, the member is there afterwards, the rest is the same, and it goes again', () => {
+    const any = fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 3 }), { maxKeys: 4 })
+    fc.assert(
+      fc.property(any, fc.constantFrom(undefined, 2, '\t'), fc.string(), (object, indent, key) => {
+        fc.pre(
+          !Object.hasOwn(object, 'credHelpers') && !Object.hasOwn(object, '__proto__') && key !== '__proto__',
+        )
+        const text = JSON.stringify(object, null, indent)
+        const set = setMember(text, 'credHelpers', key, '"tokctl"')
+        expect(JSON.parse(set)).toEqual({ ...JSON.parse(text), credHelpers: { [key]: 'tokctl' } })
+        expect(removeMember(set, 'credHelpers', key)).toBe(text)
+      }),
+    )
+  })
+})
+
+test('words are quoted for who reads them, or refused', () => {
+  expect(shellWords(['/usr/bin/node', "/it's/a b", ''])).toBe("/usr/bin/node '/it'\\''s/a b' ''")
+  expect(quotedWords(['/a/node', '/a b/x', 'helper'], 'aws')).toBe('/a/node "/a b/x" helper')
+  for (const word of ['/a"b', '/$HOME', '/a`b', '/a\\b', "/a'b", '/a;b']) {
+    expect(() => quotedWords([word], 'aws')).toThrow(
+      expect.objectContaining({ code: 'usage', message: `aws cannot be given the path "${word}"` }),
+    )
+  }
+})
+
+describe('a change', () => {
+  const file = (): string => {
+    const directory = mkdtempSync(join(tmpdir(), 'tokctl-setup-'))
+    onTestFinished(() => rmSync(directory, { recursive: true }))
+    return join(directory, 'f')
+  }
+  const { uid } = userInfo()
+  const me = { pid: process.pid, uid }
+
+  test('of a file that was changed since it was planned is not made', () => {
+    const path = file()
+    writeFileSync(path, 'theirs\n')
+    const change = { file: path, before: 'a\n', after: 'b\n', says: [] }
+    expect(() => applyChange(change, me)).toThrow(
+      expect.objectContaining({ code: 'config_invalid', message: `"${path}" was changed meanwhile` }),
+    )
+    expect(readFileSync(path, 'utf8')).toBe('theirs\n')
+  })
+
+  test('of a file that belongs to another user is not made', () => {
+    const path = file()
+    writeFileSync(path, 'a\n')
+    const change = { file: path, before: 'a\n', after: 'b\n', says: [] }
+    expect(() => applyChange(change, { ...me, uid: uid + 1 })).toThrow(
+      expect.objectContaining({ code: 'config_invalid', message: `"${path}" belongs to another user` }),
+    )
+    expect(readFileSync(path, 'utf8')).toBe('a\n')
+  })
+
+  test('in a directory that cannot be made is told, and nothing is left behind', () => {
+    const path = file()
+    writeFileSync(path, 'a\n')
+    const below = join(path, 'config')
+    expect(() => applyChange({ file: below, before: undefined, after: 'b\n', says: [] }, me)).toThrow(
+      expect.objectContaining({
+        code: 'config_invalid',
+        message: expect.stringMatching(/ cannot be written \((EEXIST|ENOTDIR)\)$/),
+      }),
+    )
+    expect(readFileSync(path, 'utf8')).toBe('a\n')
+  })
+})
