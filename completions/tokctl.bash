@@ -4,7 +4,7 @@
 _tokctl_spec() {
   commands='' options='' values='' kinds='' repeats=''
   case $1 in
-    '') commands='get exec refresh login logout reject status ci doctor profile helper secret completion' ;;
+    '') commands='get exec refresh login logout reject status ci doctor profile helper setup secret completion' ;;
     'get') options='-o --output --force --cached --min-validity --timeout' values='-o:form --output:form --min-validity:- --timeout:-' kinds='profile' ;;
     'exec') options='--min-validity --timeout' values='--min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'refresh') options='--if-stale --timeout' values='--timeout:-' kinds='profile' ;;
@@ -21,6 +21,7 @@ _tokctl_spec() {
     'profile remove') kinds='profile' ;;
     'profile test') options='--json --timeout' values='--timeout:-' kinds='profile' ;;
     'helper') kinds='protocol profile' repeats='1' ;;
+    'setup') options='--print --remove --list --json --as --audience' values='--as:- --audience:-' kinds='- profile' ;;
     'secret') commands='set list delete' ;;
     'secret set') kinds='-' ;;
     'secret list') ;;

@@ -8,7 +8,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
     set repeats
     switch $path
         case ''
-            set commands 'get'\t'print the access token of a profile' 'exec'\t'run a program with tokens in its environment' 'refresh'\t'renew the token of a profile now, print nothing' 'login'\t'sign in, in a browser or on another device' 'logout'\t'sign out: revoke where that is offered, forget' 'reject'\t'tell that a service refused the token on stdin' 'status'\t'show what is known of each token' 'ci'\t'hand tokens to later steps of a CI job' 'doctor'\t'say what is wrong and how to mend it' 'profile'\t'list, show, add, remove and test profiles' 'helper'\t'speak another tool\'s credential protocol' 'secret'\t'keep secrets for profiles' 'completion'\t'complete command lines in a shell'
+            set commands 'get'\t'print the access token of a profile' 'exec'\t'run a program with tokens in its environment' 'refresh'\t'renew the token of a profile now, print nothing' 'login'\t'sign in, in a browser or on another device' 'logout'\t'sign out: revoke where that is offered, forget' 'reject'\t'tell that a service refused the token on stdin' 'status'\t'show what is known of each token' 'ci'\t'hand tokens to later steps of a CI job' 'doctor'\t'say what is wrong and how to mend it' 'profile'\t'list, show, add, remove and test profiles' 'helper'\t'speak another tool\'s credential protocol' 'setup'\t'make another tool ask tokctl, by its own configuration' 'secret'\t'keep secrets for profiles' 'completion'\t'complete command lines in a shell'
         case 'get'
             set options '-o'\t'what to print: token, header, json, curl, netrc, env' '--output'\t'what to print: token, header, json, curl, netrc, env' '--force'\t'ask for a new token, however good the kept one is' '--cached'\t'never touch the network; fail when nothing usable is kept' '--min-validity'\t'the token must live at least this long' '--timeout'\t'for the whole call, waiting included (default: 30s)'
             set values '-o:form' '--output:form' '--min-validity:-' '--timeout:-'
@@ -64,6 +64,10 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
         case 'helper'
             set kinds protocol profile
             set repeats 1
+        case 'setup'
+            set options '--print'\t'only show it' '--remove'\t'take it back' '--list'\t'what is installed, set up, and works' '--json'\t'the list, for programs' '--as'\t'kubectl, aws, gcp: name of the entry' '--audience'\t'gcp: the provider'
+            set values '--as:-' '--audience:-'
+            set kinds - profile
         case 'secret'
             set commands 'set'\t'Keeps a secret: asked for at a terminal without showing it, else read from stdin.' 'list'\t'Lists the names of the kept secrets, one a line.' 'delete'\t'Forgets a kept secret.'
         case 'secret set'
