@@ -11,6 +11,7 @@ import {
   refuseReports,
   startDetached,
   tell,
+  untilReleased,
 } from './cli/io.ts'
 import { plainOptions, readPlainGet } from './cli/plain-get.ts'
 import { readPlainHelper } from './cli/plain-helper.ts'
@@ -81,6 +82,7 @@ export async function main(runtime: Runtime): Promise<void> {
   } catch (error) {
     exitCode = await report(error, options)
   }
+  await untilReleased()
   settle()
   // A stuck native call outlives process.exit; its output is written, so nothing is lost but the exit code.
   if (app?.isStuck()) process.kill(process.pid, 'SIGKILL')

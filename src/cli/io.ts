@@ -336,6 +336,7 @@ export function readPasted(signal: AbortSignal): Promise<string> {
 }
 
 let holds = 0
+let onRelease = (): void => {}
 
 /**
  * Keeps signals from ending the process: they are heard, and count once what is held has ended.
@@ -346,7 +347,16 @@ export function holdSignals(): () => void {
   holds++
   return () => {
     holds--
+    if (holds === 0) onRelease()
   }
+}
+
+/** Resolves once nothing is held any more: a caller may leave before, the process may not end. */
+export function untilReleased(): Promise<void> {
+  return new Promise(resolve => {
+    onRelease = resolve
+    if (holds === 0) resolve()
+  })
 }
 
 function endSoon(exitCode: number): void {

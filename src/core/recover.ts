@@ -53,7 +53,8 @@ export async function recover(
     return { kind: 'promoted', ...(await keepToken(ports, { profile, store, view }, renewal, token)) }
   } catch (error) {
     if (!(error instanceof TokctlError)) throw error
-    if (error.code === 'invalid_response') return interrupted
+    // A refusal of the repetition says the same as the one before: the answer was lost.
+    if (error.code === 'invalid_response' || intent.interruptedAt !== undefined) return interrupted
     // It was refused, which uses nothing up; whoever asks next is told so by the server itself.
     journal.clear(profile.name)
     return { kind: 'nothing' }
