@@ -3,6 +3,8 @@ import { type EpochMs, maxTimerMs, type ResidentClock } from '../../src/core/tim
 /** A clock that stands still until it is advanced; sleepers wake when their time has come, earliest first. */
 export interface FakeClock extends ResidentClock {
   advance(ms: number): Promise<void>
+  /** Moves both clocks on where nobody sleeps, and waits for nothing. */
+  skip(ms: number): void
   /** Moves the wall clock alone, as a person or a time server does. */
   set(now: EpochMs): void
   readonly sleepers: number
@@ -44,6 +46,10 @@ export function fakeClock(start: EpochMs = 1_800_000_000_000): FakeClock {
       wall += end - elapsed
       elapsed = end
       await settled()
+    },
+    skip(ms) {
+      wall += ms
+      elapsed += ms
     },
     set(now) {
       wall = now
