@@ -33,7 +33,7 @@ export const protocol: Protocol<DockerAsk> = {
     switch (verb) {
       case 'get':
       case 'erase': {
-        const server = stdin.trim()
+        const server = withoutEnd(stdin)
         if (server === '') return refused(noServer)
         if (verb === 'erase') return { kind: 'answered', reply: reply('') }
         const url = urlOf(server)
@@ -78,6 +78,12 @@ export const protocol: Protocol<DockerAsk> = {
 
 function refused(sentence: string): DockerAsk {
   return { kind: 'answered', reply: reply(`${sentence}\n`, 1) }
+}
+
+function withoutEnd(text: string): string {
+  let end = text.length
+  while (end > 0 && ' \t\r\n'.includes(text[end - 1]!)) end--
+  return text.slice(0, end)
 }
 
 // Registries are hosts, hosts with a repository behind them, or, for Docker Hub, a whole URL.

@@ -124,7 +124,7 @@ export const silence: Ask & { readonly kind: 'answered' } = { kind: 'answered', 
 
 /** Tells whether a text can be a value on the wire: no control character, so it stays on its line. */
 export function isWireText(text: string): boolean {
-  return !/[\u0000-\u001f\u007f]/.test(text)
+  return !/[\u0000-\u001f\u007f-\u009f]/.test(text)
 }
 
 /**
