@@ -14,7 +14,7 @@ import type { Secret } from './core/secret.ts'
 import { stateDir as openStateDir, type StateDir } from './core/state-dir.ts'
 import type { Clock } from './core/time.ts'
 import { ofThisJob } from './profile/job.ts'
-import { loadCandidates, loadConfig, loadProfile } from './profile/load.ts'
+import { loadCandidates, loadConfig, loadProfile, loadProjectProfiles } from './profile/load.ts'
 import type { Config, Profile, StoreKind } from './profile/profile.ts'
 import type { SourcePorts, TokenSource } from './source/source.ts'
 import type { Send } from './source/transport.ts'
@@ -34,7 +34,7 @@ export interface AppOptions {
   readonly storeFlag?: StoreKind | undefined
   readonly notices: Notices
   /** Starts a renewal of that profile that outlives this process. @param force - However good the kept token is. */
-  renewLater(configFile: string, profile: string, force: boolean): Promise<StartedRenewal>
+  renewLater(configFile: string | undefined, profile: string, force: boolean): Promise<StartedRenewal>
 }
 
 /** The parts, put together. Nothing is opened before it is used. */
@@ -114,7 +114,11 @@ export function createApp(options: AppOptions): App {
       loadCandidates(environment, stateDir, url, configFlag),
     ])
     chosen = found.config
-    const profile = match(url, found.profiles)
+    let profile = match(url, found.profiles)
+    if (profile === undefined) {
+      // A project never takes a place from the user's own, however much longer its path is.
+      profile = match(url, await loadProjectProfiles(environment, stateDir, configFlag))
+    }
     notices.trace(
       `configuration ${chosen.file}: ${profile === undefined ? 'no profile' : `profile "${profile.name}"`} matches ${shownAddress(url)}`,
     )
@@ -267,7 +271,9 @@ export function createApp(options: AppOptions): App {
     revoke,
     lock,
     timing: profile => timingOf(profile, environment),
-    renewLater: (profile, force) => renewLater(chosen?.file ?? '', profile.name, force),
+    renewLater: (profile, force) =>
+      // A project's is found again from the working directory, and only while it is trusted.
+      renewLater(profile.name.includes('@') ? undefined : chosen?.file, profile.name, force),
     journal,
     newEtag: async () => (await import('node:crypto')).randomBytes(12).toString('base64url'),
     digest: async (secret: Secret) =>

@@ -139,8 +139,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
         'refresh',
         ...(force ? [] : ['--if-stale']),
         '--no-input',
-        '--config',
-        configFile,
+        ...(configFile === undefined ? [] : ['--config', configFile]),
         profile,
       ]),
   })

@@ -74,7 +74,8 @@ async function ask(name: string, mayAsk: boolean): Promise<string> {
 }
 
 function checkName(name: string): void {
-  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) return
+  // What follows the @ stands for a project, whose secrets have places of their own.
+  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:@[a-z0-9-]{1,32})?$/.test(name)) return
   throw new TokctlError(
     'usage',
     `"${name.slice(0, 70).replace(/[^\x20-\x7e]/g, ' ')}" is not a name for a secret`,

@@ -6,6 +6,7 @@ import { shellWord } from '../core/shell-word.ts'
 import type { StateDir } from '../core/state-dir.ts'
 import { type Compiled, type ConfigBytes, readCompiled, writeCompiled } from './compiled.ts'
 import type { Config, Profile, StoreKind } from './profile.ts'
+import type { Project } from './project.ts'
 import { shownPath } from './shown-path.ts'
 
 // On the path of a cache hit: the TOML parser and the validator are loaded only where no compiled copy fits.
@@ -40,7 +41,7 @@ function userFile({ env, platform, home }: Environment): string {
 }
 
 /**
- * Loads the configuration with all its profiles.
+ * Loads the configuration with all its profiles, those of a trusted project behind the user's own.
  *
  * @throws {TokctlError} `config_not_found`, `config_invalid`
  */
@@ -48,6 +49,23 @@ export async function loadConfig(
   environment: Environment,
   stateDir: StateDir,
   flag?: string | undefined,
+): Promise<Config> {
+  const project = await projectHere(environment, stateDir, flag)
+  let own: Config
+  try {
+    own = await loadOwn(environment, stateDir, flag)
+  } catch (error) {
+    if (project === undefined || !isMissing(error)) throw error
+    own = { file: configFile(environment, flag).path, store: 'auto', profiles: new Map() }
+  }
+  if (project === undefined) return own
+  return { ...own, profiles: new Map([...own.profiles, ...project.profiles]) }
+}
+
+async function loadOwn(
+  environment: Environment,
+  stateDir: StateDir,
+  flag: string | undefined,
 ): Promise<Config> {
   const source = readConfig(environment, flag)
   const compiled = readCompiled(source, environment, stateDir)
@@ -57,8 +75,29 @@ export async function loadConfig(
   return parseWhole(source, environment, stateDir)
 }
 
+// A file that was named is the whole configuration.
+async function projectHere(
+  environment: Environment,
+  stateDir: StateDir,
+  flag: string | undefined,
+): Promise<Project | undefined> {
+  if (configFile(environment, flag).chosenBy !== 'default') return undefined
+  return (await import('./project.ts')).loadProject(environment, stateDir)
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof TokctlError && error.code === 'config_not_found'
+}
+
+/** A profile, and what the user's own file, which may be missing for a project's, says of the rest. */
+export interface LoadedProfile {
+  readonly config: { readonly file: string; readonly store: StoreKind }
+  readonly profile: Profile
+}
+
 /**
- * Loads one profile; however many there are, it costs about the same.
+ * Loads one profile; however many there are, it costs about the same. The user's own come first: only a name that is not
+ * among them is looked for in a trusted project.
  *
  * @throws {TokctlError} `config_not_found`, `config_invalid`, `unknown_profile`
  */
@@ -67,21 +106,57 @@ export async function loadProfile(
   stateDir: StateDir,
   name: string,
   flag?: string | undefined,
-): Promise<{ config: { file: string; store: StoreKind }; profile: Profile }> {
-  const source = readConfig(environment, flag)
-  const { file } = source
-  const compiled = readCompiled(source, environment, stateDir)
-  const found = compiled === undefined ? undefined : compiledProfile(compiled, name)
-  if (compiled !== undefined && found !== undefined)
-    return { config: { file, store: compiled.store }, profile: found }
-  const config = await parseWhole(source, environment, stateDir)
-  const profile = config.profiles.get(name)
-  if (profile === undefined) throw await unknownProfile(name, config, environment)
-  return { config: { file, store: config.store }, profile }
+): Promise<LoadedProfile> {
+  let store: StoreKind = 'auto'
+  let failure: TokctlError
+  try {
+    const source = readConfig(environment, flag)
+    const { file } = source
+    const compiled = readCompiled(source, environment, stateDir)
+    const found = compiled === undefined ? undefined : compiledProfile(compiled, name)
+    if (compiled !== undefined && found !== undefined)
+      return { config: { file, store: compiled.store }, profile: found }
+    // All that were written are there, and this is none of them.
+    const isAbsent = compiled?.profiles(name.toLowerCase())?.has(name) === false
+    if (isAbsent) {
+      const project = await projectHere(environment, stateDir, flag)
+      const profile = project?.profile(name)
+      if (profile !== undefined) return { config: { file, store: compiled!.store }, profile }
+    }
+    const config = await parseWhole(source, environment, stateDir)
+    store = config.store
+    const profile = config.profiles.get(name)
+    if (profile !== undefined) return { config: { file, store }, profile }
+    failure = await unknownProfile(name, config, environment)
+  } catch (error) {
+    if (!isMissing(error)) throw error
+    failure = error as TokctlError
+  }
+  const project = await projectHere(environment, stateDir, flag)
+  const profile = project?.profile(name)
+  const { path: file } = configFile(environment, flag)
+  if (profile !== undefined) return { config: { file, store }, profile }
+  throw await withUntrusted(failure, project, environment, flag)
+}
+
+// The one place where an untrusted file is spoken of: where what was asked for may stand in it.
+async function withUntrusted(
+  failure: TokctlError,
+  project: Project | undefined,
+  environment: Environment,
+  flag: string | undefined,
+): Promise<TokctlError> {
+  if (project !== undefined || configFile(environment, flag).chosenBy !== 'default') return failure
+  const { findProject } = await import('./project.ts')
+  const path = findProject(environment)
+  if (path === undefined) return failure
+  const { code, message, more } = failure
+  const hint = `if it stands in ${shownPath(path, environment.home)}, which is not trusted, run: tokctl trust`
+  return new TokctlError(code, message, { hint, more })
 }
 
 /**
- * Loads the names of all profiles, in their order.
+ * Loads the names of all profiles, in their order; those of a project as its file has them.
  *
  * @throws {TokctlError} `config_not_found`, `config_invalid`
  */
@@ -90,9 +165,30 @@ export async function loadNames(
   stateDir: StateDir,
   flag?: string | undefined,
 ): Promise<readonly string[]> {
-  const source = readConfig(environment, flag)
-  const compiled = readCompiled(source, environment, stateDir)
-  return compiled?.names() ?? [...(await parseWhole(source, environment, stateDir)).profiles.keys()]
+  const project = await projectHere(environment, stateDir, flag)
+  const names = [...(project?.profiles.keys() ?? [])].map(name => name.slice(0, name.lastIndexOf('@')))
+  try {
+    const source = readConfig(environment, flag)
+    const compiled = readCompiled(source, environment, stateDir)
+    const own = compiled?.names() ?? [...(await parseWhole(source, environment, stateDir)).profiles.keys()]
+    return [...new Set([...own, ...names])]
+  } catch (error) {
+    if (project === undefined || !isMissing(error)) throw error
+    return names
+  }
+}
+
+/**
+ * Loads the profiles of a trusted project, for a URL that none of the user's own matches.
+ *
+ * @throws {TokctlError} `config_invalid`
+ */
+export async function loadProjectProfiles(
+  environment: Environment,
+  stateDir: StateDir,
+  flag?: string | undefined,
+): Promise<Iterable<Profile>> {
+  return (await projectHere(environment, stateDir, flag))?.profiles.values() ?? []
 }
 
 /**
@@ -106,7 +202,13 @@ export async function loadCandidates(
   url: string,
   flag?: string | undefined,
 ): Promise<{ config: { file: string; store: StoreKind }; profiles: Iterable<Profile> }> {
-  const source = readConfig(environment, flag)
+  let source: ConfigBytes
+  try {
+    source = readConfig(environment, flag)
+  } catch (error) {
+    if (!isMissing(error) || (await projectHere(environment, stateDir, flag)) === undefined) throw error
+    return { config: { file: configFile(environment, flag).path, store: 'auto' }, profiles: [] }
+  }
   const { file } = source
   const compiled = readCompiled(source, environment, stateDir)
   const host = /^(?:[^:/?#]+:\/\/)?([^/?#]*)/.exec(url)![1]!.replace(/:\d*$/, '').toLowerCase()

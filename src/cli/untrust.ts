@@ -1,0 +1,1 @@
+export { defineUntrust as define } from './trust.ts'

