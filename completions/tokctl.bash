@@ -4,7 +4,7 @@
 _tokctl_spec() {
   commands='' options='' values='' kinds='' repeats=''
   case $1 in
-    '') commands='get exec refresh login logout reject status ci doctor profile helper setup secret completion' ;;
+    '') commands='get exec refresh login logout reject status ci doctor trust untrust profile helper setup secret completion' ;;
     'get') options='-o --output --force --cached --min-validity --timeout' values='-o:form --output:form --min-validity:- --timeout:-' kinds='profile' ;;
     'exec') options='--min-validity --timeout' values='--min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'refresh') options='--if-stale --timeout' values='--timeout:-' kinds='profile' ;;
@@ -14,6 +14,8 @@ _tokctl_spec() {
     'status') options='--json --watch' kinds='profile' ;;
     'ci') options='--system --file --min-validity --timeout' values='--system:- --file:file --min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'doctor') options='--json --no-network' ;;
+    'trust') options='--yes' kinds='file' ;;
+    'untrust') kinds='file' ;;
     'profile') commands='list show add remove test' ;;
     'profile list') options='--json' ;;
     'profile show') options='--json' kinds='profile' ;;

@@ -8,7 +8,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
     set repeats
     switch $path
         case ''
-            set commands 'get'\t'print the access token of a profile' 'exec'\t'run a program with tokens in its environment' 'refresh'\t'renew the token of a profile now, print nothing' 'login'\t'sign in, in a browser or on another device' 'logout'\t'sign out: revoke where that is offered, forget' 'reject'\t'tell that a service refused the token on stdin' 'status'\t'show what is known of each token' 'ci'\t'hand tokens to later steps of a CI job' 'doctor'\t'say what is wrong and how to mend it' 'profile'\t'list, show, add, remove and test profiles' 'helper'\t'speak another tool\'s credential protocol' 'setup'\t'make another tool ask tokctl, by its own configuration' 'secret'\t'keep secrets for profiles' 'completion'\t'complete command lines in a shell'
+            set commands 'get'\t'print the access token of a profile' 'exec'\t'run a program with tokens in its environment' 'refresh'\t'renew the token of a profile now, print nothing' 'login'\t'sign in, in a browser or on another device' 'logout'\t'sign out: revoke where that is offered, forget' 'reject'\t'tell that a service refused the token on stdin' 'status'\t'show what is known of each token' 'ci'\t'hand tokens to later steps of a CI job' 'doctor'\t'say what is wrong and how to mend it' 'trust'\t'let a project\'s .tokctl.toml count' 'untrust'\t'let a project\'s .tokctl.toml count no more' 'profile'\t'list, show, add, remove and test profiles' 'helper'\t'speak another tool\'s credential protocol' 'setup'\t'make another tool ask tokctl, by its own configuration' 'secret'\t'keep secrets for profiles' 'completion'\t'complete command lines in a shell'
         case 'get'
             set options '-o'\t'what to print: token, header, json, curl, netrc, env' '--output'\t'what to print: token, header, json, curl, netrc, env' '--force'\t'ask for a new token, however good the kept one is' '--cached'\t'never touch the network; fail when nothing usable is kept' '--min-validity'\t'the token must live at least this long' '--timeout'\t'for the whole call, waiting included (default: 30s)'
             set values '-o:form' '--output:form' '--min-validity:-' '--timeout:-'
@@ -44,6 +44,11 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
             set repeats 1
         case 'doctor'
             set options '--json'\t'for programs' '--no-network'\t'ask no server'
+        case 'trust'
+            set options '--yes'\t'do not ask, for scripts'
+            set kinds file
+        case 'untrust'
+            set kinds file
         case 'profile'
             set commands 'list'\t'Lists the profiles, one a line: name, source, URLs.' 'show'\t'Shows one profile with all its settings. A secret is shown as the reference it is, never as its value.' 'add'\t'write a profile for a provider' 'remove'\t'take a profile out of the configuration' 'test'\t'fetch a token once and show what it is like'
         case 'profile list'
