@@ -21,7 +21,7 @@ export const tool: Tool = {
     const keys =
       ask.remove && ask.profile === undefined
         ? Object.keys(helpers)
-        : originsOf(ask).map(({ name, host }) => (host === hub.host ? hub.key : name))
+        : originsOf(ask, 'https').map(({ name, host }) => (host === hub.host ? hub.key : name))
     let after = before
     const says: string[] = []
     for (const key of keys) {

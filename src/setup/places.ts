@@ -16,10 +16,11 @@ export interface Origin extends Pick<UrlPattern, 'scheme' | 'host' | 'port'> {
 /**
  * The servers that profiles match, each once.
  *
+ * @param scheme - Those alone, for a tool that names hosts and means this one.
  * @throws {TokctlError} `usage` where there is none
  */
-export function originsOf({ profiles, profile }: SetupAsk): Origin[] {
-  const origins = allOrigins(profiles)
+export function originsOf({ profiles, profile }: SetupAsk, scheme?: Origin['scheme']): Origin[] {
+  const origins = allOrigins(profiles).filter(origin => scheme === undefined || origin.scheme === scheme)
   if (origins.length > 0) return origins
   const who = profile === undefined ? 'no profile matches' : `profile "${profile.name}" does not match`
   throw new TokctlError('usage', `${who} any URL, so that no server could be set up`, {
@@ -27,8 +28,7 @@ export function originsOf({ profiles, profile }: SetupAsk): Origin[] {
   })
 }
 
-/** The same; none where there is none. */
-export function allOrigins(profiles: readonly Profile[]): Origin[] {
+function allOrigins(profiles: readonly Profile[]): Origin[] {
   const origins = new Map<string, Origin>()
   for (const text of profiles.flatMap(profile => profile.match)) {
     const pattern = parsePattern(text)
