@@ -298,7 +298,7 @@ describe('the others', () => {
     expect(await run(['helper', 'goauth', 'https://reg.example.com/x'], { ...options, input })).toMatchObject(
       {
         code: 0,
-        stdout: told,
+        stdout: `https://reg.example.com/x\n${told}`,
         stderr: '',
       },
     )

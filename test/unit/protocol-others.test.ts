@@ -164,6 +164,12 @@ const cases: Case[] = [
     what: 'get',
     protocol: 'goauth',
     given: { args: ['https://git.example.com/x'], stdin: 'HTTP/1.1 401 Unauthorized\n\n' },
+    stdout: 'https://git.example.com/x\nhttps://git.example.com\n\nAuthorization: Bearer token-1\n\n',
+  },
+  {
+    what: 'get of what stands in match already',
+    protocol: 'goauth',
+    given: { args: ['https://git.example.com'] },
     stdout: 'https://git.example.com\n\nAuthorization: Bearer token-1\n\n',
   },
   {
@@ -171,7 +177,7 @@ const cases: Case[] = [
     protocol: 'goauth',
     given: {},
     outcome: grant({ match: ['a.example', 'https://b.example/x/', 'http://localhost'] }),
-    stdout: 'https://a.example\nhttps://b.example/x/\n\nAuthorization: Bearer token-1\n\n',
+    stdout: 'https://a.example\nhttps://b.example/x\n\nAuthorization: Bearer token-1\n\n',
   },
   {
     what: 'what is at hand is of no use',
@@ -338,6 +344,7 @@ test.each<[protocol: string, given: Partial<Input>, message: string]>([
     'helper terraform store: expected an object with a token and nothing else',
   ],
   ['goauth', { args: ['http://h/'] }, 'helper goauth: expected an https URL'],
+  ['goauth', { args: ['https://h/\nhttps://other/'] }, 'helper goauth: expected an https URL'],
   ['keyring', { args: ['set', 's', 'u'] }, 'helper keyring: only get is offered'],
   ['keyring', { args: ['get', 's'] }, 'helper keyring get: expected a user'],
   ['keyring', { args: ['get', 's', 'u', '--mode', 'x'] }, '--mode: expected password or creds'],
