@@ -147,6 +147,16 @@ describeClient({ command: 'aws', atLeast: [1, 16] }, ({ path }) => {
     expect(auth.count()).toBe(1)
   })
 
+  test('`tokctl setup aws` is all that it takes', async () => {
+    const made = await peer()
+    const { at, sts, ask } = made
+    at.write('home/.aws/config', '[profile prod]\nregion = eu-west-1\n')
+    const setup = await ask(['tokctl', 'setup', 'aws', 'keys', '--as', 'prod'])
+    expect(setup).toMatchObject(silent)
+    expect(await ask(whoami(made))).toMatchObject({ ...silent, stdout: `${account}\n` })
+    expect(usedKeys(sts)).toEqual(['AKIA1'])
+  })
+
   test('a failure is told with its hint, and nothing is sent', async () => {
     const made = await peer()
     const { auth, sts, ask } = made

@@ -18,7 +18,7 @@ interface Peer extends Corp {
   cargo(args: readonly string[], more?: Partial<RunOptions>): Promise<RunResult>
 }
 
-async function peer(provider: readonly string[]): Promise<Peer> {
+async function peer(provider: readonly string[] | undefined): Promise<Peer> {
   const made = await corp()
   const { at, options } = made
   const crate = pack(at)
@@ -47,7 +47,7 @@ async function peer(provider: readonly string[]): Promise<Peer> {
     'home/.cargo/config.toml',
     `[registries.my]
 index = "sparse+${registry.url}/index/"
-credential-provider = ${JSON.stringify(provider)}
+${provider === undefined ? '' : `credential-provider = ${JSON.stringify(provider)}`}
 `,
   )
   at.write(
@@ -161,6 +161,13 @@ describeClient({ command: 'cargo', atLeast: [1, 74] }, () => {
       expect(auth.count()).toBe(2)
       expect(registry.credentials()).toEqual([undefined, 'Bearer token-1', 'Bearer token-2'])
     })
+  })
+
+  test('`tokctl setup cargo` is all that it takes', async () => {
+    const { at, registry, cargo, options } = await peer(undefined)
+    expect(await run(['setup', 'cargo'], { ...options, at })).toMatchObject({ code: 0, stderr: '' })
+    expect(await cargo(['fetch'])).toMatchObject({ code: 0, stdout: '' })
+    expect(registry.credentials()).toEqual([undefined, 'Bearer token-1'])
   })
 
   test('a registry that no profile matches: Cargo says that it found no token', async () => {

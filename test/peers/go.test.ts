@@ -17,6 +17,7 @@ afterAll(() => certificates.remove())
 
 interface Peer extends Corp {
   readonly proxy: Service
+  readonly env: Record<string, string>
   go(args: readonly string[], more?: Partial<RunOptions>): Promise<RunResult>
 }
 
@@ -49,6 +50,7 @@ async function peer(path: string): Promise<Peer> {
   return {
     ...made,
     proxy,
+    env,
     go: (args, more = {}) =>
       run(args, { ...options, program: [path], timeoutMs: 100_000, ...more, env: { ...env, ...more.env } }),
   }
@@ -79,6 +81,14 @@ describeClient({ command: 'go', versionArgs: ['version'], atLeast: [1, 24] }, ({
     })
     expect(await go(list)).toMatchObject(found)
     expect(auth.count()).toBe(1)
+  })
+
+  test('`tokctl setup go` is all that it takes', async () => {
+    const { at, proxy, go, env } = await peer(path)
+    const without = { ...env, GOAUTH: undefined }
+    expect(await run(['setup', 'go'], { at, env: without })).toMatchObject({ code: 0, stderr: '' })
+    expect(await go(list, { env: without })).toMatchObject(found)
+    expect(proxy.credentials()).toEqual([undefined, 'Bearer token-1'])
   })
 
   test('of a host that a profile matches every file is got with the token, as soon as there is one', async () => {

@@ -105,6 +105,17 @@ describe(`google-auth-library ${version}`, () => {
     },
   )
 
+  test('`tokctl setup gcp` is all that it takes, but for the address of STS', async () => {
+    const { at, auth, sts, ask } = await peer()
+    const audience = '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/v'
+    const setup = await ask(['tokctl', 'setup', 'gcp', 'corp', '--audience', audience])
+    expect(setup).toMatchObject({ code: 0, stderr: '' })
+    const written = readFileSync(join(at.home, '.config', 'gcloud', 'tokctl-corp.json'), 'utf8')
+    at.write(credentialFile, written.replace('https://sts.googleapis.com', sts.url))
+    expect(await ask(print, { cwd: root })).toMatchObject(found)
+    expect(auth.count()).toBe(1)
+  })
+
   test('an output_file is written for its owner alone, and while it lasts we are not asked', async () => {
     const { at, ask } = await peer({ output_file: 'answer.json' })
     expect(await ask(print, { cwd: root })).toMatchObject(found)

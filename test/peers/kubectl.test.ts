@@ -19,11 +19,12 @@ const client = { command: 'kubectl', versionArgs: ['version', '--client'] }
 
 interface Peer extends Corp {
   readonly api: Service
+  readonly env: Record<string, string>
   kubectl(args: string[], more?: Partial<RunOptions>): Promise<RunResult>
 }
 
-/** `exec` is the plugin's part of the kubeconfig, over what is always in it. */
-async function peer(exec: Record<string, unknown>, scheme = 'https'): Promise<Peer> {
+/** `exec` is the plugin's part of the kubeconfig, over what is always in it; without it there is no user yet. */
+async function peer(exec: Record<string, unknown> | undefined, scheme = 'https'): Promise<Peer> {
   const made = await corp()
   const { at, options } = made
   const api = await startService({
@@ -50,7 +51,7 @@ async function peer(exec: Record<string, unknown>, scheme = 'https'): Promise<Pe
           },
         },
       ],
-      users: [{ name: 'u', user: { exec: plugin } }],
+      users: exec === undefined ? [] : [{ name: 'u', user: { exec: plugin } }],
       contexts: [{ name: 'c', context: { cluster: 'c', user: 'u' } }],
     }),
   )
@@ -58,6 +59,7 @@ async function peer(exec: Record<string, unknown>, scheme = 'https'): Promise<Pe
   return {
     ...made,
     api,
+    env,
     kubectl: (args, more = {}) =>
       run(args, {
         ...options,
@@ -83,6 +85,15 @@ describeClient({ ...client, atLeast: [1, 20] }, () => {
     expect(await kubectl(version)).toMatchObject(served)
     expect(api.credentials()).toEqual(byToken)
     expect(auth.count()).toBe(1)
+  })
+
+  test('`tokctl setup kubectl` is all that it takes', async () => {
+    const { at, api, env, kubectl } = await peer(undefined)
+    const setup = await run(['setup', 'kubectl', 'corp', '--as', 'u'], { at, env, timeoutMs: 100_000 })
+    expect(setup).toMatchObject({ code: 0, stderr: '' })
+    expect(await kubectl(version)).toMatchObject(served)
+    // A kubectl that chooses its version by the server's asks for that while it is set up.
+    expect(api.credentials()).toContain('Bearer token-1')
   })
 
   test('an API on plain http: kubectl does not ask us, and sends no token', async () => {

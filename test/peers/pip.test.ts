@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { describeClient, installPrograms } from '../support/client.ts'
@@ -16,7 +16,7 @@ const keyring = '#!/bin/sh\nexec tokctl helper keyring "$@"\n'
 interface Peer extends Corp {
   readonly index: Service
   /** Downloads a package, by an index URL that names a user or does not. */
-  pip(user: string | undefined, more?: Partial<RunOptions>): Promise<RunResult>
+  pip(user: string | undefined, more?: Partial<RunOptions> & { byHand?: boolean }): Promise<RunResult>
 }
 
 async function peer(pipPath: string): Promise<Peer> {
@@ -40,9 +40,10 @@ async function peer(pipPath: string): Promise<Peer> {
   return {
     ...made,
     index,
-    pip: (user, more = {}) => {
+    pip: (user, { byHand = true, ...more } = {}) => {
       const url = `${user === undefined ? index.url : index.url.replace('//', `//${user}@`)}/simple/`
-      const args = [...words, '--keyring-provider=subprocess', '--index-url', url, 'parcel']
+      const provider = byHand ? ['--keyring-provider=subprocess'] : []
+      const args = [...words, ...provider, '--index-url', url, 'parcel']
       const all = { ...env, ...more.env }
       return run(args, { ...options, program: [pipPath], timeoutMs: 100_000, ...more, env: all })
     },
@@ -89,6 +90,19 @@ describeClient({ command: 'pip', atLeast: [23, 1] }, ({ path }) => {
     ])
     expect(await pip('me')).toMatchObject(silent)
     expect(auth.count()).toBe(1)
+  })
+
+  test('`tokctl setup pip` is all that it takes', async () => {
+    const { at, index, pip } = await peer(path)
+    rmSync(join(at.path, 'bin', 'keyring'))
+    const local = join(at.home, '.local', 'bin')
+    const env = {
+      PATH: `${local}:${join(at.path, 'bin')}:${process.env['PATH']}`,
+      PIP_CONFIG_FILE: undefined,
+    }
+    expect(await run(['setup', 'pip'], { at, env })).toMatchObject({ code: 0, stderr: '' })
+    expect(await pip('me', { env, byHand: false })).toMatchObject(silent)
+    expect(index.credentials()).toEqual(['Basic me:', 'Basic me:token-1'])
   })
 
   test('an index URL without a user: pip does not ask us', async () => {

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { installPrograms } from '../support/client.ts'
-import { type Corp, corp } from '../support/corp.ts'
+import { type Corp, clientProfile, corp } from '../support/corp.ts'
 import { type RunOptions, type RunResult, run, type Scratch } from '../support/run.ts'
 import { type Service, startService } from '../support/service.ts'
 
@@ -100,6 +100,15 @@ describe.each(ways)('%s', (_, program, helper) => {
     expect(registry.requests.slice(seen).at(-1)).toMatchObject(last)
     expect(registry.credentials()).toEqual(['Bearer token-1'])
     expect(auth.count()).toBe(1)
+  })
+
+  test('`tokctl setup pnpm` is all that it takes', async () => {
+    const { at, auth, registry, pnpm, options } = await peer(program, helper)
+    at.writeConfig(clientProfile('corp', auth.tokenEndpoint, `match = ["${registry.url}"]`))
+    at.write('home/.npmrc', `registry=${registry.url}/\n`)
+    expect(await run(['setup', 'pnpm', 'corp'], options)).toMatchObject({ code: 0, stderr: '' })
+    expect(await pnpm(install)).toMatchObject({ code: 0, stderr: '' })
+    expect(registry.credentials()).toEqual(['Bearer token-1'])
   })
 
   // pnpm tells its helper nothing of a 401.

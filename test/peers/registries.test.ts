@@ -1,3 +1,5 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { describeClient, findClient } from '../support/client.ts'
 import { ahead, clientProfile } from '../support/corp.ts'
@@ -22,6 +24,14 @@ describe(`skopeo ${findClient('skopeo')?.version}`, () => {
     expect(await skopeo(peer)).toMatchObject(found)
     expect(peer.registry.credentials()).toEqual([undefined, 'Basic oauth2:token-1'])
     expect(peer.auth.count()).toBe(1)
+  })
+
+  test('`tokctl setup docker` is all that it takes', async () => {
+    const peer = await registryPeer('basic')
+    rmSync(join(peer.at.path, dockerConfig))
+    expect(await peer.ask('tokctl', ['setup', 'docker'])).toMatchObject({ code: 0, stderr: '' })
+    expect(await skopeo(peer)).toMatchObject(found)
+    expect(peer.registry.credentials()).toEqual([undefined, 'Basic oauth2:token-1'])
   })
 
   test('a copy gets through to the last blob', async () => {
@@ -146,6 +156,14 @@ describeClient({ command: 'docker', atLeast: [20, 10] }, () => {
     expect(await inspect(peer)).toMatchObject(found)
     const asked = peer.registry.requests.find(({ path }) => path === '/token')
     expect(asked?.body).toContain('grant_type=refresh_token&refresh_token=token-1&')
+  })
+
+  test('`tokctl setup docker` is all that it takes', async () => {
+    const peer = await registryPeer('basic')
+    rmSync(join(peer.at.path, dockerConfig))
+    expect(await peer.ask('tokctl', ['setup', 'docker'])).toMatchObject({ code: 0, stderr: '' })
+    expect(await inspect(peer)).toMatchObject(found)
+    expect(peer.registry.credentials()).toEqual([undefined, 'Basic oauth2:token-1'])
   })
 
   test('logout needs no engine and ends nothing', async () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, symlinkSync } from 'node:fs'
+import { mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { type Certificates, makeCertificates } from '../support/certificates.ts'
@@ -109,6 +109,14 @@ describeClient({ command: 'terraform', atLeast: [0, 12] }, () => {
     ])
     expect(await terraform([...init, '-upgrade'])).toMatchObject(initialized)
     expect(auth.count()).toBe(1)
+  })
+
+  test('`tokctl setup terraform` is all that it takes', async () => {
+    const { at, registry, terraform, options } = await peer('')
+    rmSync(join(at.home, '.terraform.d'), { recursive: true })
+    expect(await run(['setup', 'terraform'], options)).toMatchObject({ code: 0, stderr: '' })
+    expect(await terraform(init)).toMatchObject(initialized)
+    expect(registry.credentials()).toContain('Bearer token-1')
   })
 
   test('words in the block change nothing', async () => {
