@@ -323,7 +323,7 @@ describe('the others', () => {
   })
 })
 
-test("a helper's hit reads what a hit reads and one file more, and opens no socket", async () => {
+test("a helper's hit reads what a hit reads and one file more, opens no socket and listens to no signal", async () => {
   const { at, options } = await corp(matching)
   await git('get', options)
   for (const [args, input] of [
@@ -333,13 +333,22 @@ test("a helper's hit reads what a hit reads and one file more, and opens no sock
   ] as const) {
     const log = join(at.path, 'trace')
     writeFileSync(log, '')
-    const strace = ['strace', '-f', '-qq', '-o', log, '-e', 'trace=openat,connect,socket,execve', ...program]
+    const strace = [
+      'strace',
+      '-f',
+      '-qq',
+      '-o',
+      log,
+      '-e',
+      'trace=openat,connect,socket,execve,rt_sigaction',
+      ...program,
+    ]
     const { code, stdout } = await run(['helper', ...args], { ...options, input, program: strace })
     expect(code).toBe(0)
     expect(stdout).toContain('token-1')
     const lines = readFileSync(log, 'utf8').split('\n')
     const calls = lines.slice(lines.findIndex(line => /openat\(.*bin\/tokctl\.js/.test(line)))
-    expect(calls.filter(call => /\b(connect|socket|execve)\(/.test(call))).toEqual([])
+    expect(calls.filter(call => /\b(connect|socket|execve|rt_sigaction)\(/.test(call))).toEqual([])
     const ours = calls.flatMap(call => /"[^"]*\/dist\/cli\/([^"]+)"/.exec(call)?.[1] ?? [])
     expect(ours).toEqual(['main.cjs', 'main.cache', 'helper.cjs', 'helper.cache'])
   }
