@@ -23,7 +23,7 @@ _tokctl_spec() {
     'profile remove') kinds='profile' ;;
     'profile test') options='--json --timeout' values='--timeout:-' kinds='profile' ;;
     'helper') kinds='protocol profile' repeats='1' ;;
-    'setup') options='--print --remove --list --json --as --audience' values='--as:- --audience:-' kinds='- profile' ;;
+    'setup') options='--print --remove --list --json --as --audience --store' values='--as:- --audience:-' kinds='- profile' ;;
     'secret') commands='set list delete' ;;
     'secret set') kinds='-' ;;
     'secret list') ;;

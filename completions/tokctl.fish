@@ -70,7 +70,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
             set kinds protocol profile
             set repeats 1
         case 'setup'
-            set options '--print'\t'only show it' '--remove'\t'take it back' '--list'\t'what is installed, set up, and works' '--json'\t'the list, for programs' '--as'\t'kubectl, aws, gcp: name of the entry' '--audience'\t'gcp: the provider'
+            set options '--print'\t'only show it' '--remove'\t'take it back' '--list'\t'what is installed, set up, and works' '--json'\t'the list, for programs' '--as'\t'kubectl, aws, gcp: name of the entry' '--audience'\t'gcp: the provider' '--store'\t'git: as its only helper, which keeps other passwords too'
             set values '--as:-' '--audience:-'
             set kinds - profile
         case 'secret'

@@ -51,7 +51,14 @@ async function rowOf(name: string, tool: Tool, profiles: readonly Profile[], mac
   const row = { tool: name, installed, configured: false, works: undefined, problem: undefined }
   try {
     // What could be taken back is what is there.
-    const ask = { remove: true, profile: undefined, profiles, as: undefined, audience: undefined }
+    const ask = {
+      remove: true,
+      profile: undefined,
+      profiles,
+      as: undefined,
+      audience: undefined,
+      store: false,
+    }
     const configured = (await tool.plan(ask, machine)).changes.length > 0
     const works = installed && configured ? await tool.probe?.(profiles, machine) : undefined
     return { ...row, configured, works }

@@ -18,6 +18,7 @@ interface SetupOptions {
   readonly json?: boolean
   readonly as?: string
   readonly audience?: string
+  readonly store?: boolean
 }
 
 /** How long a tool may take to tell about itself. */
@@ -40,6 +41,7 @@ export const define: Define = (program, run) => {
     .option('--json', 'the list, for programs')
     .option('--as <name>', 'kubectl, aws, gcp: name of the entry')
     .option('--audience <audience>', 'gcp: the provider')
+    .option('--store', 'git: as its only helper, which keeps other passwords too')
     .addHelpText('after', '\nExample:\n  tokctl setup git --print')
     .action((tool: string | undefined, profile: string | undefined, options: SetupOptions) =>
       run(context => setUp(tool, profile, options, context)),
@@ -70,12 +72,22 @@ async function setUp(
     })
   }
   const profile = profileName === undefined ? undefined : await context.app.profile(profileName)
+  if (profile !== undefined && isOfProject(profile)) {
+    throw new TokctlError(
+      'usage',
+      `profile "${profileName}" belongs to a project, and tools ask from anywhere`,
+      {
+        hint: 'write it into your own configuration',
+      },
+    )
+  }
   const ask: SetupAsk = {
     remove: options.remove === true,
     profile,
     profiles: profile === undefined ? await profilesOf(context, options.remove === true) : [profile],
     as: options.as,
     audience: options.audience,
+    store: options.store === true,
   }
   const plan = await tool.plan(ask, machine)
   if (plan.changes.length === 0) {
@@ -100,11 +112,15 @@ async function find(name: string): Promise<Tool> {
 // What was set up can be taken back, and looked at, whatever has become of the configuration.
 async function profilesOf({ app }: CommandContext, lenient: boolean): Promise<Profile[]> {
   try {
-    return [...(await app.config()).profiles.values()]
+    return [...(await app.config()).profiles.values()].filter(profile => !isOfProject(profile))
   } catch (error) {
     if (lenient && error instanceof TokctlError) return []
     throw error
   }
+}
+
+function isOfProject({ name }: Profile): boolean {
+  return name.includes('@')
 }
 
 async function apply({ changes }: Plan, context: CommandContext): Promise<void> {

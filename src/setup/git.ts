@@ -18,7 +18,11 @@ export const tool: Tool = {
     const settings = await readSettings(machine)
     if (ask.remove) return { changes: removals(ask.profile && originsOf(ask), settings) }
     const helper = `!${shellWords([...machine.program, 'helper', 'git'])}`
-    return { changes: originsOf(ask).flatMap(origin => additions(origin, helper, settings)) }
+    // As the only helper it has something to do where no profile matches anything.
+    const only = ask.store ? helperChanges('credential.helper', `${helper} --store`, settings) : []
+    const hasOrigins = !ask.store || ask.profiles.some(({ match }) => match.length > 0)
+    const origins = hasOrigins ? originsOf(ask) : []
+    return { changes: [...only, ...origins.flatMap(origin => additions(origin, helper, settings))] }
   },
 
   async probe(profiles, machine) {
@@ -60,32 +64,32 @@ async function readSettings(machine: Machine): Promise<Settings> {
 }
 
 function additions({ url, hasPaths }: Origin, helper: string, settings: Settings): Change[] {
-  const changes: Change[] = []
-  const there = settings.get(`credential.${url}.helper`) ?? []
-  const foreign = there.find(value => value !== '' && !isOurs.test(value))
-  if (foreign !== undefined) {
-    const hint = `run: git config --global --unset-all ${shellWords([`credential.${url}.helper`])}`
-    throw taken('git', `credential.${url}.helper`, foreign, hint)
-  }
-  if (there.length !== 2 || there[0] !== '' || there[1] !== helper) {
-    if (there.length > 0) changes.push(config('--unset-all', `credential.${url}.helper`))
-    changes.push(config('--add', `credential.${url}.helper`, ''))
-    changes.push(config('--add', `credential.${url}.helper`, helper))
-  }
+  const changes = helperChanges(`credential.${url}.helper`, helper, settings)
   const [usePath] = settings.get(`credential.${url}.usehttppath`) ?? []
   if (hasPaths && usePath === undefined) changes.push(config(`credential.${url}.useHttpPath`, 'true'))
   return changes
 }
 
+function helperChanges(key: string, helper: string, settings: Settings): Change[] {
+  const there = settings.get(key) ?? []
+  const foreign = there.find(value => value !== '' && !isOurs.test(value))
+  if (foreign !== undefined) {
+    throw taken('git', key, foreign, `run: git config --global --unset-all ${shellWords([key])}`)
+  }
+  if (there.length === 2 && there[0] === '' && there[1] === helper) return []
+  const rest = there.length > 0 ? [config('--unset-all', key)] : []
+  return [...rest, config('--add', key, ''), config('--add', key, helper)]
+}
+
 function removals(origins: readonly Origin[] | undefined, settings: Settings): Change[] {
   const changes: Change[] = []
   for (const [key, values] of settings) {
-    const url = /^credential\.(.+)\.helper$/.exec(key)?.[1]
-    if (url === undefined || !values.some(value => isOurs.test(value))) continue
+    const [isHelper, url] = /^credential\.(?:(.+)\.)?helper$/.exec(key) ?? []
+    if (isHelper === undefined || !values.some(value => isOurs.test(value))) continue
     if (values.some(value => value !== '' && !isOurs.test(value))) continue
     if (origins !== undefined && !origins.some(origin => origin.url === url)) continue
     changes.push(config('--unset-all', key))
-    if (settings.has(`credential.${url}.usehttppath`)) {
+    if (url !== undefined && settings.has(`credential.${url}.usehttppath`)) {
       changes.push(config('--unset-all', `credential.${url}.useHttpPath`))
     }
   }

@@ -52,6 +52,8 @@ export interface SetupAsk {
   readonly as: string | undefined
   /** Of the identity provider, for gcp. */
   readonly audience: string | undefined
+  /** For git: as its only helper, which keeps what no profile matches. */
+  readonly store: boolean
 }
 
 /** One thing that would be done. */

@@ -303,3 +303,24 @@ test('a wrong command line is exit 2 and says what is right', async () => {
   }
   expect(await setup('git', 'crop')).toMatchObject({ code: 3, stdout: '' })
 })
+
+test('a profile of a project is not written into a configuration that holds everywhere', async () => {
+  const { at, options } = await home('')
+  const project = join(at.path, 'shop')
+  at.write(
+    'shop/.tokctl.toml',
+    '[profile.dev]\nsource = "command"\ncommand = ["true"]\nmatch = ["https://shop.example.com"]\n',
+  )
+  const there = { ...options, cwd: project }
+  expect((await run(['trust', '--yes'], there)).code).toBe(0)
+  expect(await run(['setup', 'git', 'dev'], there)).toMatchObject({
+    code: 2,
+    stdout: '',
+    stderr:
+      'tokctl: error: profile "dev" belongs to a project, and tools ask from anywhere\ntokctl: hint: write it into your own configuration\n',
+  })
+  expect(await run(['setup', 'git'], there)).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('no profile matches any URL'),
+  })
+})

@@ -58,6 +58,7 @@ export function asked(given: Partial<SetupAsk> = {}): SetupAsk {
     profiles: profile === undefined ? [] : [profile],
     as: undefined,
     audience: undefined,
+    store: false,
     ...given,
   }
 }

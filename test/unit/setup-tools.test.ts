@@ -447,6 +447,24 @@ describe('by the tool’s own means', () => {
     ])
   })
 
+  test('git --store: is the only helper, before which those of the system count no more', async () => {
+    expect(await git('', { profiles: [], store: true })).toEqual([
+      'git config --global --add credential.helper ',
+      `git config --global --add credential.helper ${mine} --store`,
+    ])
+    const both = await git('', { profiles: [matching('r', 'r.example')], store: true })
+    expect(both).toHaveLength(4)
+    const set = `credential.helper\n\0credential.helper\n${mine} --store\0`
+    expect(await git(set, { profiles: [], store: true })).toEqual([])
+    expect(await git(set, { profiles: [], remove: true })).toEqual([
+      'git config --global --unset-all credential.helper',
+    ])
+    await expect(git('credential.helper\nstore\0', { store: true })).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: 'git: credential.helper is "store" already',
+    })
+  })
+
   test('git: what is ours is left, renewed or taken away, and that of another is an error', async () => {
     const key = 'credential.https://reg.example.com:5000.helper'
     const ask = { profiles: [matching('r', 'reg.example.com:5000')] }
@@ -465,5 +483,17 @@ describe('by the tool’s own means', () => {
       message: `git: ${key} is "store" already`,
       hint: `run: git config --global --unset-all ${key}`,
     })
+  })
+})
+
+test('on Windows a launcher is a batch file, and what starts nothing but .exe files is refused', async () => {
+  const machine = fakeMachine({ platform: 'win32', program: ['C:\\node.exe', 'C:\\100%\\tokctl.js'] })
+  await setUp(await tools['vault']!(), machine, asked())
+  expect(machine.files.get(`${launchers}/tokctl-vault.cmd`)).toBe(
+    '@rem written by tokctl setup\r\n@"C:\\node.exe" "C:\\100%%\\tokctl.js" "helper" "vault" %*\r\n',
+  )
+  await expect((await tools['terraform']!()).plan(asked(), machine)).rejects.toMatchObject({
+    code: 'usage',
+    message: 'terraform starts nothing but .exe files on Windows',
   })
 })
