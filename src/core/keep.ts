@@ -66,7 +66,9 @@ export async function keepToken(
   } catch (error) {
     if (!(error instanceof TokctlError) || person !== undefined) throw error
     notices.warn(`the token is not kept: ${error.message}`)
-    if (store.shared) await rememberFailure(ports, { profile, view }, error, pauseUntil(ports, view, error))
+    // One warning is enough: a disk that is full has no room for the outcome either.
+    const quiet = { ...ports, notices: { ...notices, warn: notices.trace } }
+    if (store.shared) await rememberFailure(quiet, { profile, view }, error, pauseUntil(ports, view, error))
     return { record, unkept: error }
   }
   if (store.shared && isServed) {

@@ -14,8 +14,9 @@ import { clientAuthentication } from './client-auth.ts'
 import { serverAhead } from './lifetime.ts'
 import { type Budget, retry, timeLeft } from './retry.ts'
 import { endpointOf } from './server.ts'
-import type { FetchRequest, SourcePorts, Spent } from './source.ts'
+import type { FetchRequest, Renewal, SourcePorts, Spent } from './source.ts'
 import { readTlsMaterial } from './tls-material.ts'
+import type { HttpResponse } from './transport.ts'
 
 /** A profile that asks an authorization server. */
 export type ClientProfile = ProfileCommon & OAuthClient
@@ -87,6 +88,15 @@ export async function tokenRequest(
     }
   }
 
+  const from = `token endpoint ${new URL(endpoint).host}`
+  const keepAnswer =
+    (renewal: Renewal, sentAt: EpochMs) =>
+    ({ status, headers, body, headAt }: HttpResponse): void =>
+      renewal.answered(
+        { from, status, headers: telling(headers), body, sentAt, receivedAt: clock.now() },
+        headAt,
+      )
+
   const askOnce = async (timeoutMs: number): Promise<Asked> => {
     const now = clock.now() + aheadMs
     const proof = await authentication.prove(endpoint, now)
@@ -104,12 +114,11 @@ export async function tokenRequest(
       tls,
       timeoutMs,
       signal: request.signal,
-      ...(renewal === undefined ? {} : { onSent: () => renewal.sent() }),
+      ...(renewal === undefined
+        ? {}
+        : { onSent: () => renewal.sent(), onAnswer: keepAnswer(renewal, sentAt) }),
     })
     const receivedAt = clock.now()
-    const from = `token endpoint ${new URL(endpoint).host}`
-    const { status, body, headAt } = response
-    renewal?.answered({ from, status, headers: telling(response.headers), body, sentAt, receivedAt }, headAt)
     const answered = { response, from, sentAt, receivedAt }
     return {
       answer: () => readTokenAnswer(client, answered, dpopKey, objection),

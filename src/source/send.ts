@@ -40,6 +40,7 @@ export function createSend({ environment, clock, trace, wireLog }: SendPorts): S
       const proxyTls = await tlsFor(request.tls && { ...request.tls, cert: undefined, key: undefined })
       return (await import('./send-proxied.ts')).proxiedWire(request, url, proxy, tls, proxyTls)
     })
+    request.onAnswer?.(response)
     const way = proxy === undefined ? 'directly' : `through proxy ${proxy.label}`
     const tookMs = Math.round(clock.monotonic() - startedAt)
     trace?.(`${request.method} ${url.origin}${url.pathname} ${way}: ${response.status} in ${tookMs} ms`)

@@ -23,6 +23,8 @@ export interface HttpRequest {
   readonly signal: AbortSignal | undefined
   /** Called when the first byte goes out. From then on the signal is not heard any more. */
   readonly onSent?: () => void
+  /** Called with the answer before anything else is done with it, a trace included. */
+  readonly onAnswer?: (response: HttpResponse) => void
 }
 
 /** The answer, its body decoded and no larger than 1 MiB. */

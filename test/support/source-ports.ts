@@ -81,7 +81,9 @@ export function scriptedSend(
       requests.push(request)
       if (answer === undefined) throw new Error('one request more than was expected')
       if (answer instanceof Error) throw answer
-      return typeof answer === 'function' ? answer(request) : answer
+      const response = typeof answer === 'function' ? answer(request) : answer
+      request.onAnswer?.(response)
+      return response
     },
   }
 }
