@@ -24,6 +24,7 @@ const causes = {
     'To a hit come one file of the program, 25 KB, and stdin; git and docker also look for the URL in the configuration.',
   keychain:
     'To a hit come `node:net` and the conversation with the bus and the keyring, which run as processes of their own on the same two processors.',
+  outage: 'To a hit come the outcome file and the file of the program that tells errors.',
   cold: 'To a hit come about 20 ms: `node:http` and one exchange 9 to 12 (a bare POST, which alone is at 1.4), the lock addon 1.5, two files and their directories synced 1 to 4.',
   crowd:
     'The waiters poll while the leader works, on as many processors as there are; under load this row varies the most.',
@@ -81,6 +82,19 @@ async function main() {
     1.3,
     await pairs(40, idleIn(home), completed),
   )
+
+  server.answer = { lifeS: 3600, afterMs: 0, status: 503 }
+  const failing = { ...home.get('crowd8'), code: 5 }
+  await run(failing)
+  add(
+    '`get` in an outage, answered from the outcome ÷ `get`, hit',
+    1.3,
+    await pairs(40, home.get('p0'), failing),
+    {
+      cause: 'outage',
+    },
+  )
+  server.answer = { lifeS: 3600, afterMs: 0 }
 
   const keyring = await startKeyring()
   if (typeof keyring === 'string') skip('`get`, hit, Secret Service ÷ `node -e 0`', 1.25, keyring)
@@ -197,7 +211,7 @@ async function peakMemory({ command, env }) {
   return Number(readFileSync(told, 'utf8')) / 1024
 }
 
-function run({ command, env, input }) {
+function run({ command, env, input, code: expected = 0 }) {
   const stdin = input === undefined ? 'ignore' : 'pipe'
   const child = spawn(command[0], command.slice(1), { env, cwd: scratch, stdio: [stdin, 'pipe', 'pipe'] })
   child.stdin?.end(input)
@@ -209,7 +223,7 @@ function run({ command, env, input }) {
   return new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('close', code => {
-      if (code === 0) resolve()
+      if (code === expected) resolve()
       else reject(new Error(`"${command.join(' ')}" ended with ${code}: ${said}`))
     })
   })
@@ -242,10 +256,14 @@ async function together(call) {
 async function startServer() {
   const server = createServer((request, response) => {
     state.requests++
-    const { lifeS, afterMs } = state.answer
+    const { lifeS, afterMs, status } = state.answer
     request.resume()
     setTimeout(() => {
       response.setHeader('content-type', 'application/json')
+      if (status !== undefined) {
+        response.writeHead(status, { 'retry-after': '3600' }).end()
+        return
+      }
       response.end(
         JSON.stringify({ access_token: `token-${state.requests}`, token_type: 'Bearer', expires_in: lifeS }),
       )
