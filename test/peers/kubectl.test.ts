@@ -87,15 +87,6 @@ describeClient({ ...client, atLeast: [1, 20] }, () => {
     expect(auth.count()).toBe(1)
   })
 
-  test('`tokctl setup kubectl` is all that it takes', async () => {
-    const { at, api, env, kubectl } = await peer(undefined)
-    const setup = await run(['setup', 'kubectl', 'corp', '--as', 'u'], { at, env, timeoutMs: 100_000 })
-    expect(setup).toMatchObject({ code: 0, stderr: '' })
-    expect(await kubectl(version)).toMatchObject(served)
-    // A kubectl that chooses its version by the server's asks for that while it is set up.
-    expect(api.credentials()).toContain('Bearer token-1')
-  })
-
   test('an API on plain http: kubectl does not ask us, and sends no token', async () => {
     const { auth, api, kubectl } = await peer(beta, 'http')
     expect(await kubectl(version)).toMatchObject({ code: 1, stdout: '' })
@@ -149,6 +140,16 @@ describeClient({ ...client, atLeast: [1, 20] }, () => {
 })
 
 describeClient({ ...client, atLeast: [1, 22] }, () => {
+  // Debian's 1.20 crashes whenever it writes a user.
+  test('`tokctl setup kubectl` is all that it takes', async () => {
+    const { at, api, env, kubectl } = await peer(undefined)
+    const setup = await run(['setup', 'kubectl', 'corp', '--as', 'u'], { at, env, timeoutMs: 100_000 })
+    expect(setup).toMatchObject({ code: 0, stderr: '' })
+    expect(await kubectl(version)).toMatchObject(served)
+    // A kubectl that chooses its version by the server's asks for that while it is set up.
+    expect(api.credentials()).toContain('Bearer token-1')
+  })
+
   test.each(['Never', 'IfAvailable'])('v1, interactiveMode %s: the API gets the token', async mode => {
     const { auth, api, kubectl } = await peer({ ...v1, interactiveMode: mode })
     expect(await kubectl(version)).toMatchObject(served)

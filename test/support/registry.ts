@@ -47,6 +47,7 @@ export async function registryPeer(way: 'basic' | 'token', extra = ''): Promise<
   const made = await corp()
   const { at, options } = made
   const registry = await startService({
+    headers: { 'docker-distribution-api-version': 'registry/2.0' },
     challenge: ({ url }) =>
       way === 'basic' ? 'Basic realm="registry"' : `Bearer realm="${url}/token",service="registry"`,
     // The refresh token stands in the form.

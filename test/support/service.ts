@@ -47,6 +47,8 @@ export interface ServiceOptions {
   readonly hostname?: string
   /** `WWW-Authenticate` of each 401. */
   readonly challenge?: string | ((service: Service) => string)
+  /** Those of every answer. */
+  readonly headers?: Readonly<Record<string, string>>
   /** Paths that need no credential. */
   readonly open?: RegExp
   /** Whether that header lets somebody in; without it every header with a `token-N` does. */
@@ -78,6 +80,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     response.writeHead(status, {
       'content-type': isPlain ? 'text/plain' : 'application/json',
       'content-length': `${Buffer.byteLength(content)}`,
+      ...options.headers,
       ...headers,
     })
     response.end(request.method === 'HEAD' ? undefined : content)
