@@ -8,7 +8,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
     set repeats
     switch $path
         case ''
-            set commands 'get'\t'print the access token of a profile' 'exec'\t'run a program with tokens in its environment' 'refresh'\t'renew the token of a profile now, print nothing' 'login'\t'sign in, in a browser or on another device' 'logout'\t'sign out: revoke where that is offered, forget' 'reject'\t'tell that a service refused the token on stdin' 'status'\t'show what is known of each token' 'ci'\t'hand tokens to later steps of a CI job' 'doctor'\t'say what is wrong and how to mend it' 'trust'\t'let a project\'s .tokctl.toml count' 'untrust'\t'let a project\'s .tokctl.toml count no more' 'profile'\t'list, show, add, remove and test profiles' 'helper'\t'speak another tool\'s credential protocol' 'setup'\t'make another tool ask tokctl, by its own configuration' 'secret'\t'keep secrets for profiles' 'completion'\t'complete command lines in a shell'
+            set commands 'get'\t'print an access token' 'exec'\t'run a program with tokens' 'refresh'\t'renew a token now' 'login'\t'sign in' 'logout'\t'sign out and forget' 'reject'\t'report a refused token' 'status'\t'show each token\'s state' 'ci'\t'hand tokens to a CI job' 'doctor'\t'find what is wrong' 'trust'\t'let a project\'s .tokctl.toml count' 'untrust'\t'let a project\'s .tokctl.toml count no more' 'profile'\t'list and edit profiles' 'helper'\t'answer another tool' 'setup'\t'connect another tool' 'secret'\t'keep secrets' 'completion'\t'complete in a shell'
         case 'get'
             set options '-o'\t'what to print: token, header, json, curl, netrc, env' '--output'\t'what to print: token, header, json, curl, netrc, env' '--force'\t'ask for a new token, however good the kept one is' '--cached'\t'never touch the network; fail when nothing usable is kept' '--min-validity'\t'the token must live at least this long' '--timeout'\t'for the whole call, waiting included (default: 30s)'
             set values '-o:form' '--output:form' '--min-validity:-' '--timeout:-'
@@ -83,7 +83,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
         case 'completion'
             set kinds shell
     end
-    set --append options '--config'\t'the configuration file' '--no-input'\t'never ask anything' '-v'\t'say on stderr what was decided' '--verbose'\t'say on stderr what was decided' '--debug-http'\t'say on stderr what was sent and answered, without secrets' '--json-errors'\t'errors as one line of JSON' '--version'\t'print the version' '-h'\t'print this help' '--help'\t'print this help'
+    set --append options '--config'\t'the configuration' '--no-input'\t'never ask anything' '-v'\t'say what was decided' '--verbose'\t'say what was decided' '--debug-http'\t'show requests, without secrets' '--json-errors'\t'errors as one line of JSON' '--version'\t'print the version' '-h'\t'print this help' '--help'\t'print this help'
     set --append values '--config:file'
 end
 

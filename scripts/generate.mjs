@@ -1,20 +1,29 @@
 // `npm run generate`: writes what is made from the program's own tables and checked in:
-//   completions/   one script for each shell
+//   completions/                one script for each shell
+//   man/tokctl.1                the man page
+//   schema/config.schema.json   what editors know of the configuration
 // A test holds each of them against the program, so that a new command or key cannot be forgotten.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
+import { manPage } from './man-page.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
-const { completionOf, shells } = await load()
+const { commandTree, completionOf, configSchema, shells } = await load()
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const completionFiles = { bash: 'tokctl.bash', zsh: '_tokctl', fish: 'tokctl.fish', powershell: 'tokctl.ps1' }
 const completion = await completionOf()
 for (const [shell, writer] of Object.entries(shells)) {
   put(`completions/${completionFiles[shell]}`, (await writer())(completion))
 }
+const released = new RegExp(`^## \\[${version.replaceAll('.', '\\.')}\\] - ([-\\d]+)$`, 'm').exec(
+  readFileSync(join(root, 'CHANGELOG.md'), 'utf8'),
+)
+put('man/tokctl.1', manPage(await commandTree(), version, released?.[1] ?? ''))
+put('schema/config.schema.json', `${JSON.stringify(configSchema(), null, 2)}\n`)
 
 function put(path, text) {
   mkdirSync(dirname(join(root, path)), { recursive: true })
@@ -29,7 +38,10 @@ async function load() {
     await build({
       absWorkingDir: root,
       stdin: {
-        contents: `export { completionOf, shells } from './src/cli/completion.ts'`,
+        contents: `
+export { commandTree } from './src/cli/command-tree.ts'
+export { completionOf, shells } from './src/cli/completion.ts'
+export { configSchema } from './src/profile/schema.ts'`,
         resolveDir: root,
       },
       outfile,

@@ -21,6 +21,7 @@ const needed = {
   git: 'git',
   curl: 'curl',
   wget: 'wget',
+  mandoc: 'mandoc',
   bash: 'bash',
   zsh: 'zsh',
   fish: 'fish',

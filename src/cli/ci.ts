@@ -30,7 +30,7 @@ interface CiOptions {
 export const define: Define = (program, run) => {
   program
     .command('ci')
-    .summary('hand tokens to later steps of a CI job')
+    .summary('hand tokens to a CI job')
     .description(
       'Hides tokens in the logs of the CI system it runs in, then hands them to what runs later. Do not capture stdout: the runner reads it.',
     )

@@ -22,7 +22,7 @@ export const shells: Readonly<Record<string, () => Promise<WriteScript>>> = {
 export const define: Define = (program, run) => {
   program
     .command('completion')
-    .summary('complete command lines in a shell')
+    .summary('complete in a shell')
     .description(`Prints the completion script of a shell: ${Object.keys(shells).join(', ')}.`)
     .argument('<shell>', 'the shell that is to complete')
     .addHelpText(

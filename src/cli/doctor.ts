@@ -18,7 +18,7 @@ interface DoctorOptions {
 export const define: Define = (program, run) => {
   program
     .command('doctor')
-    .summary('say what is wrong and how to mend it')
+    .summary('find what is wrong')
     .description(
       'Looks at the store, the locks, the configuration, the clock and the way to the servers, and says what is wrong and what mends it. Exit code 0 only when all is well. Nothing it prints is a secret.',
     )

@@ -25,7 +25,7 @@ interface ExecOptions {
 export const define: Define = (program, run) => {
   program
     .command('exec')
-    .summary('run a program with tokens in its environment')
+    .summary('run a program with tokens')
     .description(
       'Runs a program with tokens in its environment, and nowhere else; several are fetched at once. Its exit code is ours: 127 where it is not there, 126 where it cannot be run, 128 and the signal that ended it.',
     )

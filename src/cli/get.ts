@@ -25,7 +25,7 @@ export interface GetOptions {
 export const define: Define = (program, run) => {
   program
     .command('get')
-    .summary('print the access token of a profile')
+    .summary('print an access token')
     .description('Prints the access token of a profile and one line feed, nothing else.')
     .argument('<profile>', 'a profile of the configuration')
     .option('-o, --output <form>', `what to print: ${outputs.join(', ')}`, defaultOutput)

@@ -19,7 +19,7 @@ const maxInputBytes = 4 << 20
 export const define: Define = (program, run) => {
   program
     .command('helper')
-    .summary("speak another tool's credential protocol")
+    .summary('answer another tool')
     .description(`Answers another tool in its own words: ${Object.keys(protocols).join(', ')}.`)
     .argument('<protocol>', 'the tool that asks')
     .argument('[words...]', 'what that tool says; a profile for kubectl, aws, gcp and pnpm')
@@ -27,7 +27,8 @@ export const define: Define = (program, run) => {
     .addHelpText(
       'after',
       `
-helper git --store also keeps what git asks people for, where no profile matches; helper git --store list tells for which hosts.
+helper git --store also keeps what git asks people for, where no profile
+matches; helper git --store list tells for which hosts.
 
 Example:
   git config --global credential.helper "!tokctl helper git"`,

@@ -13,7 +13,7 @@ const defaultLoginMs = { authorization_code: 300_000, device_code: 900_000 } as 
 export const define: Define = (program, run) => {
   program
     .command('login')
-    .summary('sign in, in a browser or on another device')
+    .summary('sign in')
     .description(
       'Signs in and keeps the session. The address and the code are shown on stderr; stdout stays empty.',
     )

@@ -6,7 +6,7 @@ import { type Define, durationOption } from './command.ts'
 export const define: Define = (program, run) => {
   program
     .command('logout')
-    .summary('sign out: revoke where that is offered, forget')
+    .summary('sign out and forget')
     .description(
       'Waits for a renewal that runs, revokes the session where the server offers it, and forgets it here.',
     )

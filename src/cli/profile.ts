@@ -8,8 +8,10 @@ import { defineTest } from './profile-test.ts'
 export const define: Define = (program, run) => {
   const profile = program
     .command('profile')
-    .summary('list, show, add, remove and test profiles')
+    .summary('list and edit profiles')
     .description('Lists, shows, adds, removes and tests the profiles of the configuration.')
+    .helpCommand(false)
+    .addHelpText('after', '\nExample:\n  tokctl profile show corp')
   profile
     .command('list')
     .description('Lists the profiles, one a line: name, source, URLs.')

@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { TokctlError } from '../core/errors.ts'
 import type { GlobalOptions, Work } from './command.ts'
 import { commands } from './commands.ts'
+import { formatHelp } from './help-screen.ts'
 import { writeOut } from './io.ts'
 
 /** Starts the work of a command, named, with the options that stand beside it. */
@@ -33,15 +34,17 @@ export function newProgram(version: string): Command {
   return program
     .description('Prints access tokens, for use in pipes: one request however many ask at once.')
     .usage('COMMAND [options]')
-    .option('--config <file>', 'the configuration file')
+    .option('--config <file>', 'the configuration')
     .option('--no-input', 'never ask anything')
-    .option('-v, --verbose', 'say on stderr what was decided')
-    .option('--debug-http', 'say on stderr what was sent and answered, without secrets')
+    .option('-v, --verbose', 'say what was decided')
+    .option('--debug-http', 'show requests, without secrets')
     .addOption(new Option('--debug', 'show the stack of an unexpected failure').hideHelp())
     .option('--json-errors', 'errors as one line of JSON')
     .version(version, '--version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand(false)
+    .configureHelp({ formatHelp })
+    .addHelpText('after', '\nExample:\n  tokctl get corp')
     .exitOverride()
     .configureOutput({ writeOut, writeErr: () => {} })
     .showSuggestionAfterError(true)

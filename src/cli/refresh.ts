@@ -4,7 +4,7 @@ import { type Define, durationOption } from './command.ts'
 export const define: Define = (program, run) => {
   program
     .command('refresh')
-    .summary('renew the token of a profile now, print nothing')
+    .summary('renew a token now')
     .description('Asks for a new token now, however good the kept one is, and prints nothing.')
     .argument('<profile>', 'a profile of the configuration')
     .option('--if-stale', 'only if the kept token is near its end or gone')

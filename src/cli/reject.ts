@@ -10,7 +10,7 @@ const maxTokenBytes = 1 << 20
 export const define: Define = (program, run) => {
   program
     .command('reject')
-    .summary('tell that a service refused the token on stdin')
+    .summary('report a refused token')
     .description(
       'Drops the token on stdin, which a service refused (401). Any other token of the profile stays.',
     )

@@ -9,8 +9,10 @@ const maxSecretBytes = 1 << 20
 export const define: Define = (program, run) => {
   const secret = program
     .command('secret')
-    .summary('keep secrets for profiles')
+    .summary('keep secrets')
     .description('Keeps secrets that profiles refer to as { secret = "name" }.')
+    .helpCommand(false)
+    .addHelpText('after', '\nExample:\n  tokctl secret list')
   secret
     .command('set')
     .description('Keeps a secret: asked for at a terminal without showing it, else read from stdin.')

@@ -29,7 +29,7 @@ const maxOutputBytes = 4 << 20
 export const define: Define = (program, run) => {
   program
     .command('setup')
-    .summary('make another tool ask tokctl, by its own configuration')
+    .summary('connect another tool')
     .description(
       `Makes a tool ask tokctl, by its own configuration, and prints what was changed: ${Object.keys(tools).join(', ')}.`,
     )

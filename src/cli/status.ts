@@ -18,7 +18,7 @@ interface StatusOptions {
 export const define: Define = (program, run) => {
   program
     .command('status')
-    .summary('show what is known of each token')
+    .summary("show each token's state")
     .description(
       'Shows each profile with the state of its token, how long it lives, when it is renewed and what failed last. Asks neither the keychain nor the network.',
     )

@@ -25,7 +25,7 @@ interface TrustOptions {
 export const define: Define = (program, run) => {
   program
     .command('trust')
-    .summary("let a project's .tokctl.toml count")
+    .summary("trust a project's file")
     .description(
       'Shows what the .tokctl.toml of a project would do, and asks whether it is to count. Its place and its very bytes are trusted: whoever edits it asks again. Until then it has no effect at all.',
     )
@@ -41,7 +41,7 @@ export const define: Define = (program, run) => {
 export const defineUntrust: Define = (program, run) => {
   program
     .command('untrust')
-    .summary("let a project's .tokctl.toml count no more")
+    .summary('end that trust')
     .description('Takes back what "tokctl trust" confirmed; also for a file that is gone.')
     .argument('[file]', 'the file; the one of the project that this directory is in')
     .addHelpText('after', '\nExample:\n  tokctl untrust ./.tokctl.toml')

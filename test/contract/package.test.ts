@@ -66,7 +66,9 @@ test('the packed tarball holds the program, the library and nothing else, and wo
     'dist/cli/miss.cjs',
     'dist/lib/index.js',
     'dist/types/*.d.ts',
+    'man/tokctl.1',
     'package.json',
+    'schema/config.schema.json',
   ]
   expect(expected.filter(kind => !kinds.includes(kind))).toEqual([])
   const others = kinds.filter(kind => !expected.includes(kind))
