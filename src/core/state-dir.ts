@@ -1,4 +1,4 @@
-import { chmodSync, lstatSync, mkdirSync } from 'node:fs'
+import { accessSync, chmodSync, constants, lstatSync, mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Environment } from './environment.ts'
 import { TokctlError } from './errors.ts'
@@ -25,7 +25,7 @@ export interface StateDir {
 
 /**
  * Names the state directory: `TOKCTL_STATE_DIR`, else `$XDG_STATE_HOME/tokctl`, else `~/.local/state/tokctl`
- * (`%LOCALAPPDATA%\tokctl` on Windows). Touches nothing.
+ * (`%LOCALAPPDATA%\tokctl` on Windows), else, for a user without a home to write in, `/tmp/tokctl-UID`. Makes nothing.
  */
 export function stateDir(environment: Environment): StateDir {
   const path = locate(environment)
@@ -59,12 +59,29 @@ export function stateDir(environment: Environment): StateDir {
   return { path, file: (...names) => join(path, ...names), ensure, check }
 }
 
-function locate({ env, platform, home }: Environment): string {
+function locate({ env, platform, home, uid }: Environment): string {
   if (env['TOKCTL_STATE_DIR']) return env['TOKCTL_STATE_DIR']
   if (platform === 'win32') return join(env['LOCALAPPDATA'] || join(home, 'AppData', 'Local'), 'tokctl')
   // The XDG specification says to ignore a relative path here.
   if (env['XDG_STATE_HOME']?.startsWith('/')) return join(env['XDG_STATE_HOME'], 'tokctl')
-  return join(home, '.local', 'state', 'tokctl')
+  const usual = join(home, '.local', 'state', 'tokctl')
+  if (uid === undefined || canBeMade(usual)) return usual
+  // The same for every step of a job, whatever its TMPDIR. Whoever was there first: one that is not ours is refused.
+  return `/tmp/tokctl-${uid}`
+}
+
+// A container's user may have no home, or one that is not its own.
+function canBeMade(path: string): boolean {
+  if (lstat(path) !== undefined) return true
+  const above = dirname(path)
+  if (above === path) return false
+  if (lstat(above) === undefined) return canBeMade(above)
+  try {
+    accessSync(above, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function lstat(path: string): ReturnType<typeof lstatSync> | undefined {
