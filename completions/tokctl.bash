@@ -12,7 +12,7 @@ _tokctl_spec() {
     'logout') options='--all --timeout' values='--timeout:-' kinds='profile' ;;
     'reject') options='--timeout' values='--timeout:-' kinds='profile' ;;
     'status') options='--json --watch' kinds='profile' ;;
-    'ci') options='--system --file --min-validity --timeout' values='--system:- --file:file --min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
+    'ci') options='--system --file --min-validity --timeout' values='--system:system --file:file --min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'doctor') options='--json --no-network' ;;
     'trust') options='--yes' kinds='file' ;;
     'untrust') kinds='file' ;;
@@ -23,7 +23,7 @@ _tokctl_spec() {
     'profile remove') kinds='profile' ;;
     'profile test') options='--json --timeout' values='--timeout:-' kinds='profile' ;;
     'helper') kinds='protocol profile' repeats='1' ;;
-    'setup') options='--print --remove --list --json --as --audience --store' values='--as:- --audience:-' kinds='- profile' ;;
+    'setup') options='--print --remove --list --json --as --audience --store' values='--as:- --audience:-' kinds='tool profile' ;;
     'secret') commands='set list delete' ;;
     'secret set') kinds='-' ;;
     'secret list') ;;
@@ -41,6 +41,8 @@ _tokctl_reply() {
     'provider') words='okta okta-login auth0 auth0-login entra entra-login google-service-account google cognito keycloak keycloak-login github-app github gitlab salesforce spotify twitch slack atlassian databricks snowflake docker-hub npm pypi' ;;
     'form') words='token header json curl netrc env' ;;
     'shell') words='bash zsh fish powershell' ;;
+    'tool') words='git docker kubectl aws gcp bazel cargo terraform tofu go pip uv pnpm vault bao' ;;
+    'system') words='github gitlab azure circleci buildkite bitbucket jenkins plain' ;;
     profile)
       if [[ -n $config ]]; then
         words=$(tokctl __complete profiles --config "${config/#\~\//$HOME/}" 2>/dev/null </dev/null)

@@ -8,7 +8,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
     set repeats
     switch $path
         case ''
-            set commands 'get'\t'print an access token' 'exec'\t'run a program with tokens' 'refresh'\t'renew a token now' 'login'\t'sign in' 'logout'\t'sign out and forget' 'reject'\t'report a refused token' 'status'\t'show each token\'s state' 'ci'\t'hand tokens to a CI job' 'doctor'\t'find what is wrong' 'trust'\t'let a project\'s .tokctl.toml count' 'untrust'\t'let a project\'s .tokctl.toml count no more' 'profile'\t'list and edit profiles' 'helper'\t'answer another tool' 'setup'\t'connect another tool' 'secret'\t'keep secrets' 'completion'\t'complete in a shell'
+            set commands 'get'\t'print an access token' 'exec'\t'run a program with tokens' 'refresh'\t'renew a token now' 'login'\t'sign in' 'logout'\t'sign out and forget' 'reject'\t'report a refused token' 'status'\t'show each token\'s state' 'ci'\t'hand tokens to a CI job' 'doctor'\t'find what is wrong' 'trust'\t'trust a project\'s file' 'untrust'\t'end that trust' 'profile'\t'list and edit profiles' 'helper'\t'answer another tool' 'setup'\t'connect another tool' 'secret'\t'keep secrets' 'completion'\t'complete in a shell'
         case 'get'
             set options '-o'\t'what to print: token, header, json, curl, netrc, env' '--output'\t'what to print: token, header, json, curl, netrc, env' '--force'\t'ask for a new token, however good the kept one is' '--cached'\t'never touch the network; fail when nothing usable is kept' '--min-validity'\t'the token must live at least this long' '--timeout'\t'for the whole call, waiting included (default: 30s)'
             set values '-o:form' '--output:form' '--min-validity:-' '--timeout:-'
@@ -39,7 +39,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
             set kinds profile
         case 'ci'
             set options '--system'\t'one of github, gitlab, azure, circleci, buildkite, bitbucket, jenkins, plain (default: as found)' '--file'\t'a file for the values, where the system has no place for them' '--min-validity'\t'the tokens must live at least this long' '--timeout'\t'for the tokens, waiting included (default: 30s)'
-            set values '--system:-' '--file:file' '--min-validity:-' '--timeout:-'
+            set values '--system:system' '--file:file' '--min-validity:-' '--timeout:-'
             set kinds profile
             set repeats 1
         case 'doctor'
@@ -72,7 +72,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
         case 'setup'
             set options '--print'\t'only show it' '--remove'\t'take it back' '--list'\t'what is installed, set up, and works' '--json'\t'the list, for programs' '--as'\t'kubectl, aws, gcp: name of the entry' '--audience'\t'gcp: the provider' '--store'\t'git: as its only helper, which keeps other passwords too'
             set values '--as:-' '--audience:-'
-            set kinds - profile
+            set kinds tool profile
         case 'secret'
             set commands 'set'\t'Keeps a secret: asked for at a terminal without showing it, else read from stdin.' 'list'\t'Lists the names of the kept secrets, one a line.' 'delete'\t'Forgets a kept secret.'
         case 'secret set'
@@ -97,6 +97,10 @@ function __tokctl_words --argument-names kind config current
             printf '%s\n' token header json curl netrc env
         case 'shell'
             printf '%s\n' bash zsh fish powershell
+        case 'tool'
+            printf '%s\n' git docker kubectl aws gcp bazel cargo terraform tofu go pip uv pnpm vault bao
+        case 'system'
+            printf '%s\n' github gitlab azure circleci buildkite bitbucket jenkins plain
         case profile
             if test -n "$config"
                 tokctl __complete profiles --config (string replace --regex '^~/' $HOME/ -- $config) 2>/dev/null </dev/null

@@ -56,16 +56,20 @@ export async function completionOf(): Promise<Completion> {
 
 // What an argument or a value is called tells what can stand there.
 async function wordsOf(): Promise<Completion['words']> {
-  const [{ protocols }, { recipes }, { outputs }] = await Promise.all([
+  const [{ protocols }, { recipes }, { outputs }, { tools }, { systems }] = await Promise.all([
     import('../protocol/protocols.ts'),
     import('../profile/recipes.ts'),
     import('./get.ts'),
+    import('../setup/tools.ts'),
+    import('../ci/systems.ts'),
   ])
   return {
     protocol: Object.keys(protocols),
     provider: Object.keys(recipes),
     form: outputs,
     shell: Object.keys(shells),
+    tool: Object.keys(tools),
+    system: Object.keys(systems),
   }
 }
 

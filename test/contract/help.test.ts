@@ -47,6 +47,11 @@ client_id = "cli"
 `,
     until: /https:\/\/idp\.example\.com\/authorize/,
   },
+  'tokctl trust': {
+    before: `mkdir project && cd project
+printf '[profile.here]\\nsource = "command"\\ncommand = ["true"]\\n' > .tokctl.toml
+tokctl trust --yes ./.tokctl.toml`,
+  },
   'tokctl profile add': { before: 'tokctl profile remove corp' },
   'tokctl secret delete': { before: 'echo hush | tokctl secret set corp-client' },
 }
