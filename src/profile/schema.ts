@@ -33,6 +33,8 @@ export function configSchema(): Schema {
         propertyNames: { pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' },
         additionalProperties: { oneOf: sources.map(name => ref(name)) },
       },
+      // Its keys are the validator's alone.
+      proxy: { description: 'routes of tokctl proxy, by their names', type: 'object' },
     }),
     definitions: {
       ...Object.fromEntries(sources.map(name => [name, sourceSchema(name)])),
