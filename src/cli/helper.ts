@@ -30,8 +30,10 @@ export const define: Define = (program, run) => {
 helper git --store also keeps what git asks people for, where no profile
 matches; helper git --store list tells for which hosts.
 
+To make a tool ask, run tokctl setup TOOL.
+
 Example:
-  git config --global credential.helper "!tokctl helper git"`,
+  tokctl helper kubectl corp`,
     )
     .action((name: string, args: string[]) => run(speak(name, args)))
 }
