@@ -225,17 +225,19 @@ async function settle(home, row, isSealed, where) {
   if (next.code === 5 && /did not finish within/.test(next.stderr)) row.locks++
   // One repetition is what an interrupted renewal may cost.
   for (const times of home.family.presented.values()) if (times > 2) row.doubles++
-  if (next.code === 4) await lose(home, row, isSealed, where)
+  if (next.code === 4) await lose(home, row, isSealed, where, next.stderr)
   else if (next.code !== 0) total.odd.push(`${where}: exit ${next.code}: ${lastLine(next.stderr)}`)
   row.clear += inTheClear(home)
 }
 
-async function lose(home, row, isSealed, where) {
+async function lose(home, row, isSealed, where, told = '') {
   row.lost++
   if (isSealed) {
     row.lostOutside++
     total.odd.push(`${where}: lost although the answer was on disk`)
   }
+  if (told !== '' && !told.includes('a renewal was interrupted at'))
+    total.odd.push(`${where}: lost without a word of the interruption: ${lastLine(told)}`)
   home.begin()
   const again = await run(home, ['get', 'me', '--force'])
   if (again.code !== 0)
@@ -454,7 +456,8 @@ ${window('eight at once, in three homes', windowCrowd)}
 
 Reached: ${quantile(windowQuiet, 0.99) < 20 ? 'yes' : '**no**'} one at a time, ${quantile(windowCrowd, 0.99) < 20 ? 'yes' : '**no**'} in crowds.
 
-- A login counts as lost in W where the server had replaced the refresh token and its answer was not yet on disk; each of them was told as an interrupted renewal, after one repetition of the old token.
+- A login counts as lost in W where the server had replaced the refresh token and its answer was not yet on disk.
+- Node sends and receives with write, writev and read; sendto and recvfrom are swept all the same, and never happen.
 - A double refresh is a refresh token that was sent more often than once and once more for each process that was killed.
 - Temporary files left by killed processes, each sealed like what it was to replace: ${total.temporary}.
 ${disk.map(text => `- ${text}`).join('\n')}${total.odd.map(text => `\n- **Unexpected:** ${text}`).join('')}
