@@ -96,9 +96,14 @@ async function answer(protocol: Protocol, input: Input, context: CommandContext)
       return error
     throw error
   })
-  return typeof outcome === 'object' && 'found' in outcome
-    ? protocol.encodeKept!(outcome.found, ask)
-    : protocol.encode(outcome, ask)
+  if (typeof outcome === 'object' && 'found' in outcome) return protocol.encodeKept!(outcome.found, ask)
+  try {
+    return protocol.encode(outcome, ask)
+  } catch (error) {
+    // What cannot be handed on is a failure like others, told in that tool's words if it has any.
+    if (error instanceof TokctlError && error !== outcome) return protocol.encode(error, ask)
+    throw error
+  }
 }
 
 type Settled = Exclude<Ask, { readonly kind: 'answered' | 'list' | 'places' }>

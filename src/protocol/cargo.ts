@@ -1,6 +1,9 @@
 import { TokctlError } from '../core/errors.ts'
 import { type Ask, authorization, type Protocol, type Reply, readObject, reply } from './protocol.ts'
 
+/** A token serves them all; of a later one it is not known. */
+const operations = ['read', 'publish', 'yank', 'unyank', 'owners']
+
 type CargoAsk = Ask & { readonly isPlugin?: boolean }
 
 /**
@@ -21,10 +24,11 @@ export const protocol: Protocol<CargoAsk> = {
         hint: 'let Cargo run it: credential-provider = ["cargo-credential-tokctl"]',
       })
     }
-    const { v, registry, kind } = readObject(stdin) ?? {}
+    const { v, registry, kind, operation = 'read' } = readObject(stdin) ?? {}
     if (v !== 1) return answered(failed('other', 'expected a request of version 1'))
     // Signing in and out is tokctl's own business: `cargo logout` must not end the session of other tools.
-    if (kind !== 'get') return answered(failed('operation-not-supported'))
+    if (kind !== 'get' || !operations.includes(`${operation}`))
+      return answered(failed('operation-not-supported'))
     const index = readObject(JSON.stringify(registry ?? null))?.['index-url']
     if (typeof index !== 'string') return answered(failed('other', 'expected an index-url'))
     return { kind: 'get', of: { url: urlOf(index) }, isPlugin: true }

@@ -417,6 +417,22 @@ expires_at_path = "Keys.End"
     })
   })
 
+  test('keys are no token for another tool: told in its own words, with nothing beside them', async () => {
+    const at = home()
+    const { code, stdout, stderr } = await run(['helper', 'gcp', 'keys'], { at })
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(JSON.parse(stdout)).toMatchObject({
+      success: false,
+      code: 'usage',
+      message: expect.stringMatching(/^this profile yields named members, and the tool asks for one token /),
+    })
+    expect(await run(['helper', 'pnpm', 'keys'], { at })).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/^tokctl: error: this profile yields named members/),
+    })
+  })
+
   test('a profile of one token is no answer, and says what is missing', async () => {
     const { options } = await corp()
     expect(await run(['helper', 'aws', 'corp'], options)).toMatchObject({

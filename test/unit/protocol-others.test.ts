@@ -122,6 +122,12 @@ const cases: Case[] = [
     stdout: '{"Err":{"kind":"operation-not-supported"}}\n',
   })),
   {
+    what: 'a later operation',
+    protocol: 'cargo',
+    given: { ...plugin, stdin: cargoAsk('get', { operation: 'frobnicate' }) },
+    stdout: '{"Err":{"kind":"operation-not-supported"}}\n',
+  },
+  {
     what: 'another version',
     protocol: 'cargo',
     given: { ...plugin, stdin: '{"v":2}' },
