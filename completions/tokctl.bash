@@ -4,7 +4,7 @@
 _tokctl_spec() {
   commands='' options='' values='' kinds='' repeats=''
   case $1 in
-    '') commands='get exec refresh login logout reject status ci doctor trust untrust profile helper setup secret completion' ;;
+    '') commands='get exec refresh login logout reject status watch ci doctor trust untrust profile helper setup secret completion' ;;
     'get') options='-o --output --force --cached --min-validity --timeout' values='-o:form --output:form --min-validity:- --timeout:-' kinds='profile' ;;
     'exec') options='--min-validity --timeout' values='--min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'refresh') options='--if-stale --timeout' values='--timeout:-' kinds='profile' ;;
@@ -12,6 +12,7 @@ _tokctl_spec() {
     'logout') options='--all --timeout' values='--timeout:-' kinds='profile' ;;
     'reject') options='--timeout' values='--timeout:-' kinds='profile' ;;
     'status') options='--json --watch' kinds='profile' ;;
+    'watch') options='--file --format --template --aws --gce --azure --variables --on-change --on-login-required --pass-token --once --install' values='--file:file --format:form --template:- --aws:- --gce:- --azure:- --variables:file --on-change:- --on-login-required:- --install:-' kinds='profile' repeats='1' ;;
     'ci') options='--system --file --min-validity --timeout' values='--system:system --file:file --min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'doctor') options='--json --no-network' ;;
     'trust') options='--yes' kinds='file' ;;

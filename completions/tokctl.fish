@@ -8,7 +8,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
     set repeats
     switch $path
         case ''
-            set commands 'get'\t'print an access token' 'exec'\t'run a program with tokens' 'refresh'\t'renew a token now' 'login'\t'sign in' 'logout'\t'sign out and forget' 'reject'\t'report a refused token' 'status'\t'show each token\'s state' 'ci'\t'hand tokens to a CI job' 'doctor'\t'find what is wrong' 'trust'\t'trust a project\'s file' 'untrust'\t'end that trust' 'profile'\t'list and edit profiles' 'helper'\t'answer another tool' 'setup'\t'connect another tool' 'secret'\t'keep secrets' 'completion'\t'complete in a shell'
+            set commands 'get'\t'print an access token' 'exec'\t'run a program with tokens' 'refresh'\t'renew a token now' 'login'\t'sign in' 'logout'\t'sign out and forget' 'reject'\t'report a refused token' 'status'\t'show each token\'s state' 'watch'\t'keep tokens fresh, in files and behind local identity endpoints' 'ci'\t'hand tokens to a CI job' 'doctor'\t'find what is wrong' 'trust'\t'trust a project\'s file' 'untrust'\t'end that trust' 'profile'\t'list and edit profiles' 'helper'\t'answer another tool' 'setup'\t'connect another tool' 'secret'\t'keep secrets' 'completion'\t'complete in a shell'
         case 'get'
             set options '-o'\t'what to print: token, header, json, curl, netrc, env' '--output'\t'what to print: token, header, json, curl, netrc, env' '--force'\t'ask for a new token, however good the kept one is' '--cached'\t'never touch the network; fail when nothing usable is kept' '--min-validity'\t'the token must live at least this long' '--timeout'\t'for the whole call, waiting included (default: 30s)'
             set values '-o:form' '--output:form' '--min-validity:-' '--timeout:-'
@@ -37,6 +37,11 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
         case 'status'
             set options '--json'\t'for programs' '--watch'\t'draw it again each second until Ctrl-C; with --json a line at each change'
             set kinds profile
+        case 'watch'
+            set options '--file'\t'write each token into this file (0600); {profile} in it stands for the name' '--format'\t'what is in the file: token, json, curl, netrc' '--template'\t'what is in the file: {token}, {token_type}, {scope}, {expires_at}, {profile}' '--aws'\t'answer the AWS SDKs there, as a container credentials endpoint' '--gce'\t'answer the Google SDKs there, as a metadata server' '--azure'\t'answer the Azure SDKs there, as IDENTITY_ENDPOINT' '--variables'\t'where the variables for these go (default: in the state directory)' '--on-change'\t'run this, without a shell, when there is a new token' '--on-login-required'\t'run this, without a shell, when a person must sign in' '--pass-token'\t'put the token into the environment of the first, as TOKEN' '--once'\t'renew what is stale, write it, and end' '--install'\t'write a user unit that runs this command: systemd'
+            set values '--file:file' '--format:form' '--template:-' '--aws:-' '--gce:-' '--azure:-' '--variables:file' '--on-change:-' '--on-login-required:-' '--install:-'
+            set kinds profile
+            set repeats 1
         case 'ci'
             set options '--system'\t'one of github, gitlab, azure, circleci, buildkite, bitbucket, jenkins, plain (default: as found)' '--file'\t'a file for the values, where the system has no place for them' '--min-validity'\t'the tokens must live at least this long' '--timeout'\t'for the tokens, waiting included (default: 30s)'
             set values '--system:system' '--file:file' '--min-validity:-' '--timeout:-'

@@ -30,6 +30,7 @@ const needed = {
   fish: 'fish',
   skopeo: 'skopeo',
   kubectl: 'kubernetes-client',
+  'systemd-analyze': 'systemd',
   chromium: 'chromium',
   chromedriver: 'chromium-driver',
 }

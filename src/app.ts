@@ -65,6 +65,12 @@ export interface App {
    */
   whileEditing(work: () => void): Promise<void>
   /**
+   * Does the work while no other process of this user does the same for one of these profiles.
+   *
+   * @throws {TokctlError} `lock_timeout`; whatever the work throws
+   */
+  whileWatching(profiles: readonly string[], work: () => Promise<void>): Promise<void>
+  /**
    * The environment of a program that is started for a profile, or for none.
    *
    * @throws {TokctlError} `config_not_found`, `config_invalid`
@@ -257,6 +263,18 @@ export function createApp(options: AppOptions): App {
     })
   }
 
+  async function whileWatching(profiles: readonly string[], work: () => Promise<void>): Promise<void> {
+    const [name, ...rest] = profiles
+    if (name === undefined) return work()
+    const wait = { purpose: 'watch', timeoutMs: 0, signal: undefined } as const
+    // No profile has a name like this one.
+    const result = await (await lock()).withLock(`@watch-${name}`, wait, () => whileWatching(rest, work))
+    if (result.kind === 'held') return
+    const holder = result.kind === 'timeout' ? result.holder : undefined
+    const who = holder === undefined ? 'another process' : `process ${holder.pid}`
+    throw new TokctlError('lock_timeout', `profile "${name}" is watched by ${who} already`, { profile: name })
+  }
+
   // One for each attempt: it holds the file that the answer goes into.
   async function journal(): Promise<Journal> {
     return (await import('./store/journal-file.ts')).openJournal(stateDir, environment)
@@ -290,6 +308,7 @@ export function createApp(options: AppOptions): App {
     profileFor,
     config,
     childEnvironment: environmentFor,
+    whileWatching,
     whileEditing: work => exclusively('@configuration', 'the configuration is', async () => work()),
     async credentials() {
       const { openCredentials } = await import('./store/credentials.ts')

@@ -9,6 +9,7 @@ export const commands: Readonly<Record<string, () => Promise<{ readonly define: 
   logout: () => import('./logout.ts'),
   reject: () => import('./reject.ts'),
   status: () => import('./status.ts'),
+  watch: () => import('./watch.ts'),
   ci: () => import('./ci.ts'),
   doctor: () => import('./doctor.ts'),
   trust: () => import('./trust.ts'),

@@ -2,7 +2,7 @@ import { TokctlError } from './errors.ts'
 import type { EpochMs } from './time.ts'
 
 /** What a lock is held for. Nobody without a terminal queues behind a `login`. */
-export type LeasePurpose = 'refresh' | 'renewal' | 'reject' | 'login' | 'logout' | 'edit'
+export type LeasePurpose = 'refresh' | 'renewal' | 'reject' | 'login' | 'logout' | 'edit' | 'watch'
 
 /** Who holds a lock, or held it last, and for what. */
 export interface Lease {
@@ -23,6 +23,7 @@ const doings: Readonly<Record<LeasePurpose, string>> = {
   login: 'signed in',
   logout: 'signed out',
   edit: 'edited',
+  watch: 'watched',
 }
 
 /** What is done to a profile under a lease, as in `is being renewed`. */

@@ -1,4 +1,5 @@
 import type { Secret } from './secret.ts'
+import type { EpochMs } from './time.ts'
 import type { Token } from './token.ts'
 
 /** What a caller may ask of one token. */
@@ -16,11 +17,19 @@ export interface Tokens {
   /**
    * The token in memory, if it may be handed out now. Costs no promise; one that is stale is renewed in the background.
    *
+   * @param minValidityMs - 0 for one that is merely not over.
    * @returns `undefined`: ask `get`.
    */
-  peek(profile: string): Token | undefined
+  peek(profile: string, minValidityMs?: number): Token | undefined
   /** @throws {TokctlError} whatever kept the token from being there */
   get(profile: string, ask?: TokensAsk): Promise<Token>
+  /**
+   * The token, renewed first where it is stale; for whoever keeps it fresh.
+   *
+   * @returns With it, when it becomes stale; `undefined` for one of unknown lifetime.
+   * @throws {TokctlError} what the renewal failed with, also while an old token is still valid
+   */
+  fresh(profile: string): Promise<{ readonly token: Token; readonly refreshAt: EpochMs | undefined }>
   /** A service refused that very token (401): it is not served again; any other stays. @throws {TokctlError} */
   reject(profile: string, refused: Secret): Promise<void>
   /**

@@ -89,7 +89,7 @@ export function createTokenCache(ports: TokenCachePorts): TokenCache {
   const entries = new Map<string, KeptEntry>()
   const profiles = new Map<string, { profile: Profile; config: string; checkedAt: EpochMs }>()
   const refusals = new Map<string, Secret[]>()
-  const renewals = new Map<string, Promise<Entry>>()
+  const renewals = new Map<string, Promise<KeptEntry>>()
   const flights = createSingleflight<Entry>()
   const rejections: { readonly name: string; readonly refused: Secret; readonly done: Promise<void> }[] = []
   /** When the last token of a profile was replaced, on the monotonic clock. */
@@ -154,7 +154,7 @@ export function createTokenCache(ports: TokenCachePorts): TokenCache {
   async function load(
     name: string,
     ask: { force?: boolean; minValidityMs?: number | undefined; renew?: boolean },
-  ): Promise<Entry> {
+  ): Promise<KeptEntry> {
     // Before anything is read: what changes meanwhile is noticed at the next look.
     const stamp = ports.stamp(name)
     const checkedAt = clock.now()
@@ -190,12 +190,24 @@ export function createTokenCache(ports: TokenCachePorts): TokenCache {
     }
   }
 
-  function renew(name: string): Promise<unknown> {
+  function renewal(name: string): Promise<KeptEntry> {
     const running = renewals.get(name)
-    if (running !== undefined) return running.catch(() => {})
-    const renewal = load(name, { renew: true })
-    renewals.set(name, renewal)
-    return renewal.catch(error => pause(name, error)).finally(() => renewals.delete(name))
+    if (running !== undefined) return running
+    const started = load(name, { renew: true })
+    renewals.set(name, started)
+    started.catch(error => pause(name, error)).finally(() => renewals.delete(name))
+    return started
+  }
+
+  async function renew(name: string): Promise<void> {
+    await renewal(name).catch(() => {})
+  }
+
+  async function fresh(name: string): Promise<{ token: Token; refreshAt: EpochMs | undefined }> {
+    const kept = peekEntry(name) === undefined ? undefined : entries.get(name)
+    const isFresh = kept !== undefined && clock.now() < kept.refreshAt
+    const { token, refreshAt } = isFresh ? kept : await renewal(name)
+    return { token, refreshAt: Number.isFinite(refreshAt) ? refreshAt : undefined }
   }
 
   function pause(name: string, error: unknown): void {
@@ -280,8 +292,9 @@ export function createTokenCache(ports: TokenCachePorts): TokenCache {
   return {
     peekEntry,
     getEntry,
-    peek: name => peekEntry(name)?.token,
+    peek: (name, minValidityMs) => peekEntry(name, minValidityMs)?.token,
     get,
+    fresh,
     reject,
     replace,
     renew,

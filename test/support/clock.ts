@@ -24,12 +24,14 @@ export function fakeClock(start: EpochMs = 1_800_000_000_000): FakeClock {
     sleep: (ms, signal) =>
       new Promise(resolve => {
         if (signal?.aborted) return resolve()
-        const sleeper = { at: elapsed + Math.max(0, ms), wake: resolve }
-        sleepers.add(sleeper)
-        signal?.addEventListener('abort', () => {
+        const wake = (): void => {
           sleepers.delete(sleeper)
+          signal?.removeEventListener('abort', wake)
           resolve()
-        })
+        }
+        const sleeper = { at: elapsed + Math.max(0, ms), wake }
+        sleepers.add(sleeper)
+        signal?.addEventListener('abort', wake)
       }),
     async advance(ms) {
       const end = elapsed + ms

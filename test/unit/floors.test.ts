@@ -50,7 +50,7 @@ const floors: readonly Floor[] = [
   {
     name: 'services',
     holds: /^(proxy|watch|ci)\//,
-    on: ['words'],
+    on: ['words', 'files'],
     and: ['profile/match.ts', 'profile/scheme.ts'],
   },
   {

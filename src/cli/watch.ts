@@ -1,0 +1,361 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync, unlinkSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { writeFileAtomic } from '../core/atomic-file.ts'
+import { TokctlError } from '../core/errors.ts'
+import { runProgram } from '../core/run-program.ts'
+import { fileStem, makeDirectories } from '../core/state-dir.ts'
+import { systemClock } from '../core/time.ts'
+import type { Token } from '../core/token.ts'
+import { residentTokens } from '../library/resident-tokens.ts'
+import type { TokenCache } from '../library/token-cache.ts'
+import { parsePattern } from '../profile/match.ts'
+import type { Profile } from '../profile/profile.ts'
+import { scheme } from '../profile/scheme.ts'
+import { anyUser } from '../protocol/protocol.ts'
+import { type Endpoint, readListen, startEndpoint } from '../watch/identity-endpoint.ts'
+import { type IdentityKind, identityKinds, identityProtocols } from '../watch/identity-replies.ts'
+import { systemdUnit } from '../watch/systemd-unit.ts'
+import { fileContent, fileFormats, removeTokenFile, writeTokenFile } from '../watch/token-file.ts'
+import { reasonOf, type Sink, watchProfile } from '../watch/watcher.ts'
+import type { CommandContext, Define } from './command.ts'
+import { writeOut } from './io.ts'
+import { warn } from './report.ts'
+
+interface WatchOptions {
+  readonly file?: string
+  readonly format: string
+  readonly template?: string
+  readonly aws?: string
+  readonly gce?: string
+  readonly azure?: string
+  // Not --env-file: Node 20 takes that for its own wherever it stands.
+  readonly variables?: string
+  readonly onChange?: string
+  readonly onLoginRequired?: string
+  readonly passToken?: boolean
+  readonly once?: boolean
+  readonly install?: string
+}
+
+const hookMs = 30_000
+
+/** `tokctl watch PROFILE…`: keeps tokens fresh, in files and behind local identity endpoints. */
+export const define: Define = (program, run) => {
+  program
+    .command('watch')
+    .summary('keep tokens fresh, in files and behind local identity endpoints')
+    .description(
+      'Keeps the tokens of profiles fresh until it is ended. One process watches a profile; a second one says so, exit 5.',
+    )
+    .argument('<profiles...>', 'profiles of the configuration')
+    .option('--file <path>', 'write each token into this file (0600); {profile} in it stands for the name')
+    .option('--format <form>', `what is in the file: ${fileFormats.join(', ')}`, fileFormats[0])
+    .option(
+      '--template <text>',
+      'what is in the file: {token}, {token_type}, {scope}, {expires_at}, {profile}',
+    )
+    .option('--aws <host:port>', 'answer the AWS SDKs there, as a container credentials endpoint')
+    .option('--gce <host:port>', 'answer the Google SDKs there, as a metadata server')
+    .option('--azure <host:port>', 'answer the Azure SDKs there, as IDENTITY_ENDPOINT')
+    .option('--variables <path>', 'where the variables for these go (default: in the state directory)')
+    .option('--on-change <command>', 'run this, without a shell, when there is a new token')
+    .option('--on-login-required <command>', 'run this, without a shell, when a person must sign in')
+    .option('--pass-token', 'put the token into the environment of the first, as TOKEN')
+    .option('--once', 'renew what is stale, write it, and end')
+    .option('--install <manager>', 'write a user unit that runs this command: systemd')
+    .addHelpText(
+      'after',
+      '\nCOMMAND is words with spaces between them, or a JSON array of strings. It finds TOKCTL_PROFILE and TOKCTL_EVENT.\n\nExample:\n  tokctl watch corp --file ~/.cache/corp.token',
+    )
+    .action((names: string[], options: WatchOptions, command: { parent: { rawArgs: string[] } | null }) =>
+      run(context => watch([...new Set(names)], options, command.parent?.rawArgs ?? [], context)),
+    )
+}
+
+async function watch(
+  names: readonly string[],
+  options: WatchOptions,
+  rawArgs: readonly string[],
+  context: CommandContext,
+): Promise<void> {
+  const { app, environment } = context
+  const asked = checkOptions(names, options)
+  const profiles: Profile[] = []
+  for (const name of names) profiles.push(await app.profile(name))
+  if (options.format === 'netrc' && options.template === undefined) {
+    for (const profile of profiles) if (profile.match.length === 0) throw nothingToMatch(profile)
+  }
+  if (options.install !== undefined) return install(names, rawArgs, context)
+
+  const tokens = residentTokens({
+    app,
+    environment,
+    clock: systemClock,
+    configFlag: context.options.config,
+    warn: () => {},
+  })
+  const signal = context.signal()
+  await app.whileWatching(names, async () => {
+    const sinks = profiles.map(profile => sinkOf(profile, options, asked, context))
+    if (options.once === true) return once(profiles, sinks, tokens)
+    const endpoints = await startEndpoints(profiles[0]!, options, tokens, context)
+    try {
+      await Promise.all(
+        profiles.map((profile, i) =>
+          watchProfile(
+            profile.name,
+            {
+              clock: systemClock,
+              tokens,
+              sink: sinks[i]!,
+              warn,
+              onLoginRequired: name =>
+                runHook(asked.onLoginRequired, name, 'login_required', undefined, context),
+            },
+            signal,
+          ),
+        ),
+      )
+    } finally {
+      await endpoints.close()
+    }
+  })
+}
+
+interface Asked {
+  readonly format: (typeof fileFormats)[number]
+  readonly onChange: readonly string[] | undefined
+  readonly onLoginRequired: readonly string[] | undefined
+}
+
+function checkOptions(names: readonly string[], options: WatchOptions): Asked {
+  const format = fileFormats.find(known => known === options.format)
+  if (format === undefined) {
+    throw new TokctlError('usage', `--format: "${options.format.slice(0, 40)}" is not a form of file`, {
+      hint: `write one of: ${fileFormats.join(', ')}`,
+    })
+  }
+  if (options.install !== undefined && options.install !== 'systemd') {
+    throw new TokctlError('usage', `--install: "${options.install.slice(0, 40)}" is not known`, {
+      hint: 'write --install systemd',
+    })
+  }
+  if (options.file !== undefined && names.length > 1 && !options.file.includes('{profile}')) {
+    throw new TokctlError('usage', '--file: several profiles cannot share one file', {
+      hint: 'write {profile} where its name is to stand: --file DIR/{profile}',
+    })
+  }
+  const kind = identityKinds.find(kind => options[kind] !== undefined)
+  if (kind !== undefined && names.length > 1) {
+    throw new TokctlError('usage', `--${kind}: an endpoint answers with one profile's tokens`, {
+      hint: `run one watch for each: tokctl watch ${names[0]} --${kind} ${options[kind]}`,
+    })
+  }
+  if (options.passToken === true && options.onChange === undefined) {
+    throw new TokctlError('usage', '--pass-token: there is no command to pass it to', {
+      hint: 'add --on-change COMMAND, or leave it out',
+    })
+  }
+  return {
+    format,
+    onChange: readCommand('--on-change', options.onChange),
+    onLoginRequired: readCommand('--on-login-required', options.onLoginRequired),
+  }
+}
+
+function nothingToMatch({ name }: Profile): TokctlError {
+  return new TokctlError(
+    'config_invalid',
+    `profile "${name}" has no match, so netrc has no host for its token`,
+    {
+      hint: 'add match = ["https://HOST"] to the profile',
+      profile: name,
+    },
+  )
+}
+
+function readCommand(flag: string, text: string | undefined): readonly string[] | undefined {
+  if (text === undefined) return undefined
+  const words = text.trimStart().startsWith('[')
+    ? readWords(text)
+    : text.split(/\s+/).filter(word => word !== '')
+  if (words !== undefined && words.length > 0 && words[0] !== '') return words
+  throw new TokctlError('usage', `${flag}: no command is named`, {
+    hint: `write ${flag} "PROGRAM ARGUMENT", or ${flag} '["PROGRAM", "an argument"]'`,
+  })
+}
+
+function readWords(text: string): string[] | undefined {
+  try {
+    const found: unknown = JSON.parse(text)
+    return Array.isArray(found) && found.every(word => typeof word === 'string') ? found : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function sinkOf(profile: Profile, options: WatchOptions, asked: Asked, context: CommandContext): Sink {
+  const { environment } = context
+  const path =
+    options.file === undefined
+      ? undefined
+      : resolve(environment.cwd, options.file.replaceAll('{profile}', profile.name))
+  const form = {
+    profile: profile.name,
+    template: options.template,
+    format: asked.format,
+    scheme: (token: Token) => scheme(token, profile),
+    hosts: hostsOf(profile),
+    username: profile.username ?? anyUser,
+  }
+  return {
+    async publish(token) {
+      if (path !== undefined) {
+        makeDirectories(dirname(path))
+        writeTokenFile(path, fileContent(token, form), environment.pid)
+      }
+      await runHook(
+        asked.onChange,
+        profile.name,
+        'change',
+        options.passToken ? token : undefined,
+        context,
+        path,
+      )
+    },
+    async withdraw() {
+      if (path !== undefined) removeTokenFile(path)
+    },
+  }
+}
+
+function hostsOf({ match }: Profile): string[] {
+  const hosts = match.flatMap(text => {
+    const pattern = parsePattern(text)
+    return 'problem' in pattern ? [] : [pattern.host]
+  })
+  return [...new Set(hosts)]
+}
+
+/** What a program does wrong when it is told something is not a failure of the watch. */
+async function runHook(
+  command: readonly string[] | undefined,
+  profile: string,
+  event: 'change' | 'login_required',
+  token: Token | undefined,
+  { app }: CommandContext,
+  file?: string,
+): Promise<void> {
+  if (command === undefined) return
+  const env = {
+    ...(await app.childEnvironment(undefined)),
+    TOKCTL_PROFILE: profile,
+    TOKCTL_EVENT: event,
+    ...(file === undefined ? {} : { TOKCTL_FILE: file }),
+    ...(token === undefined ? {} : { TOKEN: token.accessToken.expose() }),
+  }
+  try {
+    const call = { command, env, timeoutMs: hookMs, signal: undefined, maxBytes: 1_048_576 }
+    const { exitCode, killedBy } = await runProgram(call)
+    if (exitCode !== 0) warn(`program "${command[0]}" ended with ${killedBy ?? `exit ${exitCode}`}`)
+  } catch (error) {
+    warn(reasonOf(error))
+  }
+}
+
+async function once(profiles: readonly Profile[], sinks: readonly Sink[], tokens: TokenCache): Promise<void> {
+  const results = await Promise.allSettled(
+    profiles.map(async ({ name }, i) => {
+      const sink = sinks[i]!
+      try {
+        await sink.publish((await tokens.fresh(name)).token)
+      } catch (error) {
+        if (!(error instanceof TokctlError)) throw error
+        // What could not be renewed may still be good.
+        const valid = await tokens.get(name).catch(() => undefined)
+        if (valid === undefined) await sink.withdraw()
+        else await sink.publish(valid)
+        throw error
+      }
+    }),
+  )
+  const failed = results.filter(result => result.status === 'rejected').map(({ reason }) => reason as unknown)
+  for (const other of failed.slice(1)) warn(reasonOf(other))
+  if (failed.length > 0) throw failed[0]
+}
+
+async function startEndpoints(
+  profile: Profile,
+  options: WatchOptions,
+  tokens: TokenCache,
+  { app, environment }: CommandContext,
+): Promise<{ close(): Promise<void> }> {
+  const kinds = identityKinds.filter(kind => options[kind] !== undefined)
+  if (kinds.length === 0) return { async close() {} }
+  const { pid, uid, cwd } = environment
+  const directory = app.stateDir.ensure('watch')
+  const stem = fileStem(profile.name)
+  const secretFile = join(directory, `${stem}.secret`)
+  const envFile =
+    options.variables === undefined ? join(directory, `${stem}.env`) : resolve(cwd, options.variables)
+  const secret = randomBytes(32).toString('base64url')
+  const endpoints: Endpoint[] = []
+  const variables: Record<string, string> = {}
+  try {
+    for (const kind of kinds) {
+      const endpoint = await startEndpoint({
+        protocol: identityProtocols[kind],
+        profile: profile.name,
+        tokens,
+        clock: systemClock,
+        secret,
+        address: readListen(`--${kind}`, options[kind as IdentityKind]!),
+        uid,
+      })
+      endpoints.push(endpoint)
+      Object.assign(variables, identityProtocols[kind].variables(endpoint.origin, secret, secretFile))
+    }
+    // No line feed at its end: SDKs send what is in it.
+    writeFileAtomic(secretFile, secret, pid)
+    const lines = Object.entries(variables).map(([name, value]) => `${name}=${value}\n`)
+    writeFileAtomic(envFile, lines.join(''), pid)
+  } catch (error) {
+    await Promise.all(endpoints.map(endpoint => endpoint.close()))
+    throw error
+  }
+  return {
+    async close() {
+      await Promise.all(endpoints.map(endpoint => endpoint.close()))
+      for (const file of [secretFile, envFile]) removeOwn(file, secret)
+    },
+  }
+}
+
+// Another watch of the next minute may have put its own there.
+function removeOwn(file: string, secret: string): void {
+  try {
+    const content = readFileSync(file, 'utf8')
+    if (content.includes(secret) || !content.includes('IDENTITY_HEADER')) unlinkSync(file)
+  } catch {}
+}
+
+async function install(
+  names: readonly string[],
+  rawArgs: readonly string[],
+  { environment }: CommandContext,
+): Promise<void> {
+  const { env, home, pid, self } = environment
+  const config = env['XDG_CONFIG_HOME']?.startsWith('/') ? env['XDG_CONFIG_HOME'] : join(home, '.config')
+  const directory = join(config, 'systemd', 'user')
+  const unit = `tokctl-watch-${names.join('-').slice(0, 100)}.service`
+  makeDirectories(directory)
+  writeFileAtomic(join(directory, unit), systemdUnit(names, [...self, ...withoutInstall(rawArgs)], env), pid)
+  writeOut(`systemctl --user enable --now ${unit}\n`)
+}
+
+function withoutInstall(rawArgs: readonly string[]): string[] {
+  const at = rawArgs.indexOf('--install')
+  const args = at < 0 ? [...rawArgs] : [...rawArgs.slice(0, at), ...rawArgs.slice(at + 2)]
+  return args.filter(arg => !arg.startsWith('--install='))
+}

@@ -1,0 +1,84 @@
+import { statSync, unlinkSync } from 'node:fs'
+import { writeFileAtomic } from '../core/atomic-file.ts'
+import { TokctlError } from '../core/errors.ts'
+import { formatInstant } from '../core/time.ts'
+import type { Token } from '../core/token.ts'
+
+/** What a token file may look like. */
+export const fileFormats = ['token', 'json', 'curl', 'netrc'] as const
+export type FileFormat = (typeof fileFormats)[number]
+
+/** What is written into it. */
+export interface FileForm {
+  readonly profile: string
+  /** Text with `{token}`, `{token_type}`, `{scope}`, `{expires_at}` and `{profile}` in it; stands above the format. */
+  readonly template: string | undefined
+  readonly format: FileFormat
+  /** Of the `Authorization` header. */
+  scheme(token: Token): string
+  /** For netrc: the hosts that get the token, and the user. */
+  readonly hosts: readonly string[]
+  readonly username: string
+}
+
+/**
+ * The content of a token file. Without a line feed at its end where it is the bare token: what reads it takes all of it.
+ *
+ * @throws {TokctlError} `usage` for a form that has no room for the token
+ */
+export function fileContent(token: Token, form: FileForm): string {
+  const { template, format } = form
+  const text = token.accessToken.expose()
+  if (template !== undefined) return fill(template, token, form)
+  if (token.members !== undefined && format !== 'token') {
+    const message = `profile "${form.profile}" yields named members, which "${format}" has no room for`
+    throw new TokctlError('usage', message, { profile: form.profile })
+  }
+  const { expiresAt } = token
+  switch (format) {
+    case 'token':
+      return text
+    case 'json':
+      return `${JSON.stringify({
+        profile: form.profile,
+        access_token: text,
+        token_type: token.tokenType,
+        scope: token.scope ?? null,
+        expires_at: expiresAt === undefined ? null : formatInstant(expiresAt),
+        obtained_at: formatInstant(token.obtainedAt),
+      })}\n`
+    case 'curl':
+      return `header = "Authorization: ${form.scheme(token)} ${text.replace(/["\\]/g, '\\$&')}"\n`
+    case 'netrc':
+      return form.hosts.map(host => `machine ${host} login ${form.username} password ${text}\n`).join('')
+  }
+}
+
+function fill(template: string, token: Token, { profile }: FileForm): string {
+  const { accessToken, tokenType, scope = '', expiresAt } = token
+  const values: Readonly<Record<string, string>> = {
+    token: accessToken.expose(),
+    token_type: tokenType,
+    scope,
+    expires_at: expiresAt === undefined ? '' : formatInstant(expiresAt),
+    profile,
+  }
+  return template.replace(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
+}
+
+/** A file that holds a token: 0600, replaced whole, so that a crash leaves the old content or the new. */
+export function writeTokenFile(path: string, content: string, pid: number): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {
+    throw new TokctlError('usage', `--file: ${path} is a directory`)
+  }
+  writeFileAtomic(path, content, pid)
+}
+
+/** Removes a token file; one that is not there is no error. */
+export function removeTokenFile(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}

@@ -1,0 +1,127 @@
+import { TokctlError } from '../core/errors.ts'
+import { type Clock, formatDuration } from '../core/time.ts'
+import type { Token } from '../core/token.ts'
+import type { Tokens } from '../core/tokens.ts'
+
+// Keeps one profile fresh. Rules:
+//  - It renews when the token becomes stale, which is this machine's jitter apart from others, and at no other time.
+//  - It sleeps for ten seconds at most: a machine that slept, a clock that was set, a token that another process rejected or a
+//    person who signed in is noticed then, by two stats and no request.
+//  - What was published is taken back once it is over, and not before.
+
+/** Where tokens go. */
+export interface Sink {
+  /** A new token. Called again for the same one only after it failed. */
+  publish(token: Token): Promise<void>
+  /** The token that was published last, if any, is over, and there is no other. */
+  withdraw(): Promise<void>
+}
+
+/** What a watcher stands on. */
+export interface WatcherPorts {
+  readonly clock: Clock
+  readonly tokens: Pick<Tokens, 'fresh' | 'get' | 'peek'>
+  readonly sink: Sink
+  /** A person must sign in; told once, until there is a token again. */
+  onLoginRequired(profile: string): Promise<void>
+  /** One line. */
+  warn(message: string): void
+}
+
+const recheckMs = 10_000
+const shortestMs = 1000
+const longestPauseMs = 60_000
+
+/**
+ * Keeps a profile fresh until the signal fires.
+ *
+ * @throws What the signal gives as its reason
+ */
+export async function watchProfile(name: string, ports: WatcherPorts, signal: AbortSignal): Promise<void> {
+  const { clock, tokens, sink, warn } = ports
+  let shown: Token | undefined
+  let failures = 0
+  let told = ''
+  // A file of a watch before this one may still be there.
+  let isOut = true
+
+  for (;;) {
+    const waitMs = await turn()
+    // What is due already and was not done waits a moment, so that nothing turns in a circle.
+    await clock.sleep(waitMs > 0 ? waitMs : shortestMs, signal)
+    signal.throwIfAborted()
+  }
+
+  /** @returns How long nothing has to be done. */
+  async function turn(): Promise<number> {
+    let waitMs = recheckMs
+    try {
+      const { token, refreshAt } = await tokens.fresh(name)
+      failures = 0
+      told = ''
+      await publish(token)
+      // Timers may be early by part of a millisecond.
+      if (refreshAt !== undefined) waitMs = Math.min(waitMs, Math.ceil(refreshAt - clock.now()) + 1)
+    } catch (error) {
+      signal.throwIfAborted()
+      waitMs = await afterFailure(error)
+    }
+    if (shown?.expiresAt !== undefined) waitMs = Math.min(waitMs, shown.expiresAt - clock.now())
+    return waitMs
+  }
+
+  async function afterFailure(error: unknown): Promise<number> {
+    const failure = error instanceof TokctlError ? error : undefined
+    await tell(failure?.code ?? 'unexpected', failure?.message ?? 'unexpected failure')
+    // It may still be good for a while.
+    const valid = tokens.peek(name, 0) ?? (await tokens.get(name).catch(() => undefined))
+    if (valid !== undefined) await publish(valid)
+    else if (shown === undefined || !isAlive(shown)) await withdraw()
+    const pauseMs = Math.min(longestPauseMs, shortestMs * 2 ** Math.min(failures++, 10))
+    // Somebody may sign in at any time.
+    if (failure?.code === 'login_required') return recheckMs
+    return Math.min(longestPauseMs, failure?.retryAfterMs ?? pauseMs)
+  }
+
+  function isAlive({ expiresAt }: Token): boolean {
+    return expiresAt === undefined || expiresAt > clock.now()
+  }
+
+  async function tell(code: string, message: string): Promise<void> {
+    if (told === code) return
+    told = code
+    const { expiresAt } = shown ?? {}
+    const left =
+      expiresAt === undefined ? '' : `; its token expires in ${formatDuration(expiresAt - clock.now())}`
+    warn(`profile "${name}" is not renewed: ${message}${left}`)
+    if (code === 'login_required') await ports.onLoginRequired(name)
+  }
+
+  async function publish(token: Token): Promise<void> {
+    if (shown?.accessToken.equals(token.accessToken) === true && shown.expiresAt === token.expiresAt) return
+    try {
+      isOut = true
+      await sink.publish(token)
+      shown = token
+    } catch (error) {
+      warn(`profile "${name}": the new token could not be handed on: ${reasonOf(error)}`)
+    }
+  }
+
+  async function withdraw(): Promise<void> {
+    if (!isOut) return
+    try {
+      await sink.withdraw()
+      shown = undefined
+      isOut = false
+    } catch (error) {
+      warn(`profile "${name}": the old token could not be taken back: ${reasonOf(error)}`)
+    }
+  }
+}
+
+/** Says why something failed, without what it held. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof TokctlError) return error.message
+  return (error as NodeJS.ErrnoException)?.code ?? 'unexpected failure'
+}

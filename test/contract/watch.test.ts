@@ -1,0 +1,265 @@
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { ahead, clientProfile, corp } from '../support/corp.ts'
+import { run, type Scratch, type Started, start } from '../support/run.ts'
+
+/** Resolves once there is such a file with something in it. */
+async function appeared(path: string, what: RegExp = /./): Promise<string> {
+  for (let i = 0; i < 2000; i++) {
+    const text = existsSync(path) ? readFileSync(path, 'utf8') : ''
+    if (what.test(text)) return text
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+  throw new Error(`${path} did not match ${what}`)
+}
+
+async function gone(path: string): Promise<void> {
+  for (let i = 0; i < 2000; i++) {
+    if (!existsSync(path)) return
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+  throw new Error(`${path} is still there`)
+}
+
+async function ended(watch: Started, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+  watch.kill(signal)
+  expect((await watch.done).code).toBe(signal === 'SIGINT' ? 130 : 143)
+}
+
+/** A program that writes what it was told into a file: its arguments, and its environment. */
+function recorder(at: Scratch): { command: string; log: string } {
+  const log = join(at.path, 'told')
+  const script = at.write(
+    'hook',
+    `#!/bin/sh\nprintf '%s|%s|%s|%s|%s\\n' "$*" "$TOKCTL_EVENT" "$TOKCTL_PROFILE" "$TOKCTL_FILE" "$TOKEN" >> '${log}'\n`,
+    0o700,
+  )
+  return { command: script, log }
+}
+
+describe('a token file', () => {
+  test('holds the bare token, 0600, and is replaced whole when there is a new one', async () => {
+    const { at, auth, options } = await corp()
+    auth.expiresIn = 5
+    const file = join(at.path, 'new', 'token')
+    const watch = start(['watch', 'corp', '--file', file], options)
+    expect(await appeared(file)).toBe('token-1')
+    expect((statSync(file).mode & 0o777).toString(8)).toBe('600')
+    const { ino } = statSync(file)
+    expect(await appeared(file, /token-2/)).toBe('token-2')
+    expect(statSync(file).ino).not.toBe(ino)
+    auth.expiresIn = 3600
+    await appeared(file, /token-3/)
+    expect(readdirSync(join(at.path, 'new'))).toEqual(['token'])
+    await ended(watch)
+    expect(await watch.done).toMatchObject({ stdout: '' })
+    expect(readFileSync(file, 'utf8')).toBe('token-3')
+  })
+
+  test('is removed once its token is over and there is no other', async () => {
+    const { at, auth, options } = await corp()
+    auth.expiresIn = 3
+    const file = join(at.path, 'token')
+    const watch = start(['watch', 'corp', '--file', file], options)
+    await appeared(file)
+    auth.unavailable()
+    await gone(file)
+    expect(watch.stderr).toMatch(
+      /^tokctl: warning: profile "corp" is not renewed: .*503.*; its token expires in \d+m?s\n/,
+    )
+    await ended(watch)
+  })
+
+  const forms: [args: string[], content: RegExp][] = [
+    [['--format', 'token'], /^token-1$/],
+    [
+      ['--format', 'json'],
+      /^\{"profile":"corp","access_token":"token-1","token_type":"Bearer","scope":null,"expires_at":"[^"]+Z","obtained_at":"[^"]+Z"\}\n$/,
+    ],
+    [['--format', 'curl'], /^header = "Authorization: Bearer token-1"\n$/],
+    [
+      ['--format', 'netrc'],
+      /^machine api\.example\.com login oauth2 password token-1\nmachine git\.example\.com login oauth2 password token-1\n$/,
+    ],
+    [['--template', 'x-{profile}: {token} {token_type} {other}'], /^x-corp: token-1 Bearer \{other\}$/],
+  ]
+  test.each(forms)('may look like %j', async (args, content) => {
+    const { at, options } = await corp(
+      'match = ["https://api.example.com/v1", "https://git.example.com", "https://api.example.com"]',
+    )
+    const file = join(at.path, 'token')
+    const result = await run(['watch', 'corp', '--once', '--file', file, ...args], options)
+    expect(result).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    expect(readFileSync(file, 'utf8')).toMatch(content)
+  })
+
+  test('of many profiles is one each', async () => {
+    const { at, auth, options } = await corp()
+    at.writeConfig(clientProfile('a', auth.tokenEndpoint) + clientProfile('b', auth.tokenEndpoint))
+    const result = await run(['watch', 'a', 'b', 'a', '--once', '--file', 'files/{profile}.token'], options)
+    expect(result).toMatchObject({ code: 0, stderr: '' })
+    const directory = join(at.home, 'files')
+    expect(readdirSync(directory).sort()).toEqual(['a.token', 'b.token'])
+    expect(auth.count()).toBe(2)
+  })
+
+  test('stays whole when the watch is killed in the middle of writing', async () => {
+    const { at, auth, options } = await corp()
+    auth.expiresIn = 2
+    const file = join(at.path, 'token')
+    for (let i = 0; i < 3; i++) {
+      const watch = start(['watch', 'corp', '--file', file], options)
+      await appeared(file, /^token-\d+$/)
+      watch.kill('SIGKILL')
+      await watch.done
+      expect(readFileSync(file, 'utf8')).toMatch(/^token-\d+$/)
+    }
+  })
+})
+
+describe('what is told', () => {
+  test('is each new token, without it unless that was asked for', async () => {
+    const { at, options } = await corp()
+    const { command, log } = recorder(at)
+    const file = join(at.path, 'token')
+    const told = (args: string[]) => run(['watch', 'corp', '--once', '--file', file, ...args], options)
+    expect(await told(['--on-change', `${command} an argument`])).toMatchObject({ code: 0, stderr: '' })
+    await told(['--pass-token', '--on-change', JSON.stringify([command, 'one $HOME; word'])])
+    expect(readFileSync(log, 'utf8')).toBe(
+      `an argument|change|corp|${file}|\none $HOME; word|change|corp|${file}|token-1\n`,
+    )
+  })
+
+  test('is a sign-in that is needed', async () => {
+    const { at, auth, options } = await corp()
+    at.writeConfig(
+      `[profile.me]\nsource = "device_code"\nclient_id = "me"\ntoken_endpoint = "${auth.tokenEndpoint}"\ndevice_authorization_endpoint = "${auth.url}/device"\n`,
+    )
+    const { command, log } = recorder(at)
+    const watch = start(['watch', 'me', '--on-login-required', command], options)
+    expect(await appeared(log)).toBe('|login_required|me||\n')
+    expect(watch.stderr).toContain(
+      'tokctl: warning: profile "me" is not renewed: profile "me" needs a sign-in',
+    )
+    await ended(watch, 'SIGINT')
+  })
+
+  test('fails without ending the watch', async () => {
+    const { options } = await corp()
+    const result = await run(['watch', 'corp', '--once', '--on-change', 'false'], options)
+    expect(result).toMatchObject({ code: 0, stderr: 'tokctl: warning: program "false" ended with exit 1\n' })
+  })
+})
+
+test('the second watch of a profile says so, exit 5, and another profile is none of its business', async () => {
+  const { at, auth, options } = await corp()
+  at.writeConfig(clientProfile('a', auth.tokenEndpoint) + clientProfile('b', auth.tokenEndpoint))
+  const file = join(at.path, 'token')
+  const first = start(['watch', 'a', '--file', file], options)
+  await appeared(file)
+  expect(await run(['watch', 'b', 'a', '--once'], options)).toMatchObject({
+    code: 5,
+    stdout: '',
+    stderr: `tokctl: error: profile "a" is watched by process ${first.pid} already\n`,
+  })
+  expect((await run(['watch', 'b', '--once'], options)).code).toBe(0)
+  first.kill('SIGKILL')
+  await first.done
+  expect((await run(['watch', 'a', '--once'], options)).code).toBe(0)
+})
+
+test('--once fails with the failure, and leaves in the file what is still valid, and nothing else', async () => {
+  const { at, auth, options } = await corp()
+  const file = join(at.path, 'token')
+  const once = (after: string) =>
+    run(['watch', 'corp', '--once', '--file', file], { ...options, env: { ...options.env, ...ahead(after) } })
+  expect(await once('+0m')).toMatchObject({ code: 0, stderr: '' })
+  auth.unavailable()
+  writeFileSync(file, 'of yesterday')
+  const stale = await once('+56m')
+  expect(stale).toMatchObject({ code: 5, stdout: '' })
+  expect(stale.stderr).toMatch(/^tokctl: error: .*503/)
+  expect(readFileSync(file, 'utf8')).toBe('token-1')
+  expect((await once('+2h')).code).toBe(5)
+  expect(existsSync(file)).toBe(false)
+})
+
+describe('--install systemd', () => {
+  test('writes a user unit that systemd-analyze finds nothing wrong with', async () => {
+    const { at, options } = await corp()
+    const file = join(at.path, 'a file with $HOME, 100% "quoted"')
+    const args = ['watch', 'corp', '--file', file, '--install', 'systemd', '--format', 'json']
+    const result = await run(args, options)
+    expect(result).toMatchObject({
+      code: 0,
+      stdout: 'systemctl --user enable --now tokctl-watch-corp.service\n',
+      stderr: '',
+    })
+    const unit = join(at.home, '.config', 'systemd', 'user', 'tokctl-watch-corp.service')
+    const text = readFileSync(unit, 'utf8')
+    expect(text).toContain(
+      `"watch" "corp" "--file" "${at.path}/a file with $$HOME, 100%% \\"quoted\\"" "--format" "json"\n`,
+    )
+    expect(text).toContain(`Environment="TOKCTL_STATE_DIR=${at.stateDir}"`)
+    expect(text).not.toContain('client-secret-canary')
+    const runtime = join(at.path, 'run')
+    mkdirSync(runtime, { mode: 0o700 })
+    const checked = await run(['verify', '--user', unit], {
+      at,
+      program: ['systemd-analyze'],
+      env: { XDG_RUNTIME_DIR: runtime },
+    })
+    expect(checked).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  test('knows no other manager', async () => {
+    const { options } = await corp()
+    expect(await run(['watch', 'corp', '--install', 'launchd'], options)).toMatchObject({
+      code: 2,
+      stderr: 'tokctl: error: --install: "launchd" is not known\ntokctl: hint: write --install systemd\n',
+    })
+  })
+})
+
+const mistakes: [args: string[], code: number, message: string][] = [
+  [['--format', 'yaml'], 2, '--format: "yaml" is not a form of file'],
+  [['other', '--file', 'x'], 2, '--file: several profiles cannot share one file'],
+  [['other', '--aws', '127.0.0.1:0'], 2, "--aws: an endpoint answers with one profile's tokens"],
+  [['--aws', '0.0.0.0:80'], 2, '--aws: "0.0.0.0:80" is not a loopback address and a port'],
+  [['--gce', 'localhost:80'], 2, '--gce: "localhost:80" is not a loopback address and a port'],
+  [['--azure', '127.0.0.1:70000'], 2, '--azure: "127.0.0.1:70000" is not a loopback address and a port'],
+  [['--on-change', ' '], 2, '--on-change: no command is named'],
+  [['--on-change', '["a", 1]'], 2, '--on-change: no command is named'],
+  [['--pass-token'], 2, '--pass-token: there is no command to pass it to'],
+  [
+    ['--format', 'netrc', '--file', 'x'],
+    3,
+    'profile "corp" has no match, so netrc has no host for its token',
+  ],
+  [['crop'], 3, 'unknown profile "crop"; did you mean "corp"?'],
+]
+test.each(mistakes)('%j is a mistake: exit %i, and nothing was asked', async (args, code, message) => {
+  const { auth, options } = await corp()
+  const result = await run(['watch', 'corp', ...args], options)
+  expect(result).toMatchObject({ code, stdout: '' })
+  expect(result.stderr).toContain(`tokctl: error: ${message}\n`)
+  expect(auth.count()).toBe(0)
+})
+
+test('a link that the token file was is replaced, and what it led to is left alone', async () => {
+  const { at, options } = await corp()
+  const other = at.write('other', 'mine')
+  const file = join(at.path, 'token')
+  symlinkSync(other, file)
+  await run(['watch', 'corp', '--once', '--file', file], options)
+  expect([readFileSync(file, 'utf8'), readFileSync(other, 'utf8')]).toEqual(['token-1', 'mine'])
+})

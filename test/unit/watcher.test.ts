@@ -1,0 +1,211 @@
+import { beforeAll, expect, onTestFinished, test } from 'vitest'
+import { TokctlError } from '../../src/core/errors.ts'
+import { stableJitter } from '../../src/core/freshness.ts'
+import type { Token } from '../../src/core/token.ts'
+import { createFunctionManager, functionProfile } from '../../src/library/function-manager.ts'
+import { type Source, sourceFrom } from '../../src/library/source-from.ts'
+import { createTokenCache, type TokenCache } from '../../src/library/token-cache.ts'
+import { watchProfile } from '../../src/watch/watcher.ts'
+import { type FakeClock, fakeClock } from '../support/clock.ts'
+
+const minute = 60_000
+
+// What is loaded at the first request takes real time, in which a fake clock would run ahead.
+beforeAll(() => import('../../src/core/attempt.ts'))
+
+interface Made {
+  readonly clock: FakeClock
+  readonly tokens: TokenCache
+  /** When each key was asked for, in milliseconds from the start. */
+  readonly calls: { readonly profile: string; readonly at: number }[]
+}
+
+function made(give: (n: number) => Promise<number>): Made {
+  const clock = fakeClock()
+  const start = clock.now()
+  const calls: { profile: string; at: number }[] = []
+  const source: Source = sourceFrom(async ({ profile }) => {
+    calls.push({ profile, at: clock.now() - start })
+    const n = calls.length
+    return { accessToken: `${profile}-${n}`, expiresInMs: await give(n) }
+  })
+  const timing = (profile: { name: string }) => ({
+    refreshBeforeMs: undefined,
+    minValidityMs: undefined,
+    jitter: () => stableJitter('a machine', profile.name),
+  })
+  const manager = createFunctionManager({
+    clock,
+    pid: 1,
+    notices: { warn() {}, trace() {}, hold: () => () => {}, onMiss() {}, waiting() {} },
+    source: () => source,
+    timing,
+    renew: name => tokens.renew(name),
+  })
+  const tokens: TokenCache = createTokenCache({
+    clock,
+    profile: async name => functionProfile(name, source),
+    managerOf: () => manager,
+    timing,
+    stamp: () => ({ config: '', outcome: '' }),
+    outcome: () => undefined,
+    warn() {},
+    timeoutMs: 30_000,
+  })
+  return { clock, tokens, calls }
+}
+
+interface Watched {
+  readonly log: string[]
+  readonly warnings: string[]
+  failSink(error: Error | undefined): void
+}
+
+function watchOne(name: string, { clock, tokens }: Made): Watched {
+  const log: string[] = []
+  const warnings: string[] = []
+  let sinkError: Error | undefined
+  const stop = new AbortController()
+  onTestFinished(() => stop.abort(new Error('over')))
+  watchProfile(
+    name,
+    {
+      clock,
+      tokens,
+      sink: {
+        async publish(token: Token) {
+          if (sinkError !== undefined) throw sinkError
+          log.push(token.accessToken.expose())
+        },
+        async withdraw() {
+          log.push('withdrawn')
+        },
+      },
+      onLoginRequired: async profile => void log.push(`sign in: ${profile}`),
+      warn: message => warnings.push(message),
+    },
+    stop.signal,
+  ).catch(() => {})
+  return {
+    log,
+    warnings,
+    failSink(error) {
+      sinkError = error
+    },
+  }
+}
+
+test('500 profiles of 60 s for ten minutes: none runs out, none is renewed twice, and nothing happens between', async () => {
+  const m = made(async () => minute)
+  const names = Array.from({ length: 500 }, (_, i) => `p${i}`)
+  const watched = names.map(name => watchOne(name, m))
+  let wakes = 0
+  const { sleep } = m.clock
+  m.clock.sleep = (ms, signal) => {
+    wakes++
+    return sleep(ms, signal)
+  }
+  for (let second = 0; second < 600; second += 5) {
+    await m.clock.advance(5000)
+    for (const name of names) expect(m.tokens.peek(name, 0)).toBeDefined()
+  }
+  for (const name of names) {
+    const at = m.calls.filter(call => call.profile === name).map(call => call.at)
+    // The window is a fifth of the life, 12 s, less up to a fifth of it for the jitter: from 48 s to 50.4 s apart.
+    const gaps = at.slice(1).map((time, i) => time - at[i]!)
+    for (const gap of gaps) {
+      expect(gap).toBeGreaterThanOrEqual(48_000)
+      expect(gap).toBeLessThanOrEqual(50_500)
+    }
+    // The last one is no longer ago than that either.
+    expect(600_000 - at.at(-1)!).toBeLessThan(50_500)
+  }
+  expect(watched.flatMap(({ warnings }) => warnings)).toEqual([])
+  expect(watched.flatMap(({ log }) => log)).toHaveLength(m.calls.length)
+  // Machines, or profiles, are apart: not all of them are renewed at one moment.
+  expect(new Set(m.calls.filter(({ at }) => at > 0 && at < 60_000).map(({ at }) => at)).size).toBeGreaterThan(
+    400,
+  )
+  expect(wakes).toBeLessThan(500 * 80)
+}, 120_000)
+
+test('a new token is published once, when it is there', async () => {
+  const m = made(async () => 10 * minute)
+  const { log } = watchOne('a', m)
+  await m.clock.advance(7 * minute)
+  expect(log).toEqual(['a-1'])
+  await m.clock.advance(2 * minute)
+  expect(log).toEqual(['a-1', 'a-2'])
+})
+
+test('while renewals fail the old token stays until it is over; then it is taken back, and the next one published', async () => {
+  let down = false
+  const m = made(async () => {
+    if (down) throw new TokctlError('server_error', 'token endpoint answered 503')
+    return 10 * minute
+  })
+  const { log, warnings } = watchOne('a', m)
+  await m.clock.advance(1000)
+  down = true
+  await m.clock.advance(9.5 * minute)
+  expect(log).toEqual(['a-1'])
+  expect(warnings).toEqual([
+    expect.stringMatching(
+      /^profile "a" is not renewed: token endpoint answered 503; its token expires in \d+s$/,
+    ),
+  ])
+  // It backs off: 1, 2, 4, … 60 s.
+  expect(m.calls.length).toBeLessThan(12)
+  await m.clock.advance(minute)
+  expect(log).toEqual(['a-1', 'withdrawn'])
+  down = false
+  await m.clock.advance(2 * minute)
+  expect(log).toEqual(['a-1', 'withdrawn', `a-${m.calls.length}`])
+})
+
+test('a sign-in that is needed is told once, and its end is noticed within ten seconds', async () => {
+  let signedOut = true
+  const m = made(async () => {
+    if (signedOut) throw new TokctlError('login_required', 'profile "a" needs a sign-in')
+    return 10 * minute
+  })
+  const { log, warnings } = watchOne('a', m)
+  await m.clock.advance(5 * minute)
+  expect(log.filter(line => line !== 'withdrawn')).toEqual(['sign in: a'])
+  expect(warnings).toEqual(['profile "a" is not renewed: profile "a" needs a sign-in'])
+  expect(m.calls).toHaveLength(1)
+  signedOut = false
+  await m.tokens.get('a', { force: true })
+  await m.clock.advance(10_000)
+  expect(log.at(-1)).toBe('a-2')
+})
+
+test('a token that was rejected is replaced within ten seconds', async () => {
+  const m = made(async () => 60 * minute)
+  const { log } = watchOne('a', m)
+  await m.clock.advance(1000)
+  const { accessToken } = await m.tokens.get('a')
+  await m.tokens.reject('a', accessToken)
+  await m.clock.advance(10_000)
+  expect(log).toEqual(['a-1', 'a-2'])
+})
+
+test('a machine that slept past the end of its token has a new one ten seconds after it woke', async () => {
+  const m = made(async () => 10 * minute)
+  const { log } = watchOne('a', m)
+  await m.clock.advance(1000)
+  m.clock.set(m.clock.now() + 8 * 60 * minute)
+  await m.clock.advance(10_000)
+  expect(log).toEqual(['a-1', 'a-2'])
+})
+
+test('a token that could not be written is written at the next look', async () => {
+  const m = made(async () => 60 * minute)
+  const { log, warnings, failSink } = watchOne('a', m)
+  failSink(Object.assign(new Error(), { code: 'ENOSPC' }))
+  await m.clock.advance(5000)
+  expect([log, warnings]).toEqual([[], ['profile "a": the new token could not be handed on: ENOSPC']])
+  failSink(undefined)
+  await m.clock.advance(10_000)
+  expect(log).toEqual(['a-1'])
+})
