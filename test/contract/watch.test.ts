@@ -187,7 +187,7 @@ test('--once fails with the failure, and leaves in the file what is still valid,
   writeFileSync(file, 'of yesterday')
   const stale = await once('+56m')
   expect(stale).toMatchObject({ code: 5, stdout: '' })
-  expect(stale.stderr).toMatch(/^tokctl: error: .*503/)
+  expect(stale.stderr).toMatch(/^tokctl: error: .*503/m)
   expect(readFileSync(file, 'utf8')).toBe('token-1')
   expect((await once('+2h')).code).toBe(5)
   expect(existsSync(file)).toBe(false)
