@@ -87,7 +87,7 @@ export function createTokctl(options: TokctlOptions = {}): Tokctl {
     get(name, ask) {
       if (ask?.force !== true && ask?.signal?.aborted !== true) {
         const entry = cache.peekEntry(name, ask?.minValidityMs)
-        if (entry !== undefined) return Promise.resolve(entry.shown)
+        if (entry !== undefined) return entry.promised
       }
       return cache.getEntry(name, ask).then(entry => entry.shown)
     },

@@ -56,6 +56,8 @@ export interface Entry {
   readonly profile: Profile
   readonly token: Token
   readonly shown: ShownToken
+  /** Resolved, and the same for all who are served from memory: the one thing that a call would allocate. */
+  readonly promised: Promise<ShownToken>
 }
 
 interface KeptEntry extends Entry {
@@ -175,10 +177,12 @@ export function createTokenCache(ports: TokenCachePorts): TokenCache {
 
   function entryOf(profile: Profile, token: Token, stamp: Stamp, checkedAt: EpochMs): KeptEntry {
     const timing = ports.timing(profile)
+    const shown = shownToken(token)
     return {
       profile,
       token,
-      shown: shownToken(token),
+      shown,
+      promised: Promise.resolve(shown),
       expiresAt: token.expiresAt ?? Number.POSITIVE_INFINITY,
       refreshAt: refreshAt(token, timing) ?? Number.POSITIVE_INFINITY,
       neededLifeMs: neededLife(token, timing),
