@@ -14,6 +14,7 @@ export const commands: Readonly<Record<string, () => Promise<{ readonly define: 
   doctor: () => import('./doctor.ts'),
   trust: () => import('./trust.ts'),
   untrust: () => import('./untrust.ts'),
+  init: () => import('./init.ts'),
   profile: () => import('./profile.ts'),
   helper: () => import('./helper.ts'),
   setup: () => import('./setup.ts'),

@@ -38,6 +38,12 @@ export interface Recipe {
 }
 
 const clientId: RecipeAsk = { key: 'client_id', about: 'client ID', example: '0oa1b2c3', kind: 'text' }
+const issuer: RecipeAsk = {
+  key: 'issuer',
+  about: 'address of the server (issuer)',
+  example: 'https://idp.example.com',
+  kind: 'url',
+}
 const redirectPort: RecipeAsk = {
   key: 'redirect_port',
   about: 'port of the redirect URI',
@@ -504,6 +510,33 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     identity: [
       ['source', 'ci'],
       ['audience', 'pypi'],
+    ],
+  },
+  oidc: {
+    about: 'any other server that describes itself: a service',
+    notes: ['Register a client with a secret and the grant client_credentials.'],
+    asks: [issuer, clientId, scope('api.read', '')],
+    lines: [
+      ['source', 'client_credentials'],
+      ['issuer', '{issuer}'],
+      ['client_id', '{client_id}'],
+      clientSecret,
+      ['scope', '{scope}'],
+    ],
+  },
+  'oidc-login': {
+    about: 'any other server that describes itself: a person',
+    notes: [
+      'Register a native (public) client with the grants Authorization Code and Refresh Token.',
+      registerRedirect,
+    ],
+    asks: [issuer, clientId, scope('openid offline_access', 'openid offline_access'), redirectPort],
+    lines: [
+      ['source', 'authorization_code'],
+      ['issuer', '{issuer}'],
+      ['client_id', '{client_id}'],
+      ['scope', '{scope}', 'offline_access asks for a refresh token'],
+      ['redirect_port', '{redirect_port}'],
     ],
   },
 }

@@ -54,6 +54,8 @@ test('there is a recipe for every provider that was promised', () => {
     'docker-hub',
     'npm',
     'pypi',
+    'oidc',
+    'oidc-login',
   ])
 })
 

@@ -1,0 +1,253 @@
+import { TokctlError } from '../core/errors.ts'
+import { readRegularFile } from '../core/read-file.ts'
+import { Secret } from '../core/secret.ts'
+import { formatDuration } from '../core/time.ts'
+import type { Profile } from '../profile/profile.ts'
+import { references } from '../profile/project.ts'
+import type { Recipe } from '../profile/recipes.ts'
+import type { CommandContext, Define } from './command.ts'
+import { askHidden, askLine, isTerminal, readInput, writeError } from './io.ts'
+import { collect, gather, recipeOf, writeProfile } from './new-profile.ts'
+
+const maxSecretBytes = 1 << 20
+const checkMs = 10_000
+
+interface InitOptions {
+  readonly provider?: string
+  readonly set: readonly string[]
+  readonly secretStdin?: boolean
+  readonly sealedFiles?: boolean
+  readonly check: boolean
+  readonly get: boolean
+}
+
+/** `tokctl init [NAME]`: a first profile, by questions or by flags, and its first token. */
+export const define: Define = (program, run) => {
+  program
+    .command('init')
+    .summary('make a profile by questions, and get its first token')
+    .description(
+      'Asks for the provider and what it needs, checks that its server is there, writes the profile, keeps its secret in the keychain and gets a token once. Whatever is said with an option is not asked.',
+    )
+    .argument('[name]', 'how the profile is to be called')
+    .option('--provider <provider>', 'what gives the token: see "tokctl profile add --list"')
+    .option('--set <key=value>', 'what the provider needs, or any other key of the profile', collect, [])
+    .option('--secret-stdin', 'read the secret from stdin')
+    .option('--sealed-files', 'keep secrets in sealed files, where there is no keychain')
+    .option('--no-check', 'do not ask the server whether it is there')
+    .option('--no-get', 'do not get a token at the end')
+    .addHelpText(
+      'after',
+      '\nExample:\n  tokctl init corp --provider oidc --set issuer=https://idp.example.com \\\n    --set client_id=build-bot --set client_secret=env:CORP_SECRET --no-check --no-get',
+    )
+    .action((name: string | undefined, options: InitOptions) => run(context => init(name, options, context)))
+}
+
+async function init(given: string | undefined, options: InitOptions, context: CommandContext): Promise<void> {
+  const isThere =
+    context.options.input && !options.secretStdin && (await isTerminal(0)) && (await isTerminal(2))
+  const provider = options.provider ?? (await askProvider(isThere, context))
+  const recipe = await recipeOf(provider)
+  const name = given ?? (await askName(provider, isThere, context))
+  const answers = await gather(name, provider, recipe, options.set, context)
+
+  const draft = await draftOf(name, recipe, answers, context)
+  if (options.check) for (const profile of draft) await check(profile, context)
+  const secrets = new Map<string, Secret>()
+  for (const secret of new Set(draft.flatMap(secretsOf))) {
+    secrets.set(secret, await readSecret(secret, options, isThere, context))
+  }
+
+  await writeProfile(name, recipe, answers, context)
+  writeError(`profile "${name}" is written to ${context.options.config ?? 'your configuration'}\n`)
+  if (options.sealedFiles) await chooseFiles(context)
+  if (secrets.size > 0) await keep(secrets, isThere, context)
+  if (options.get) await getOnce(name, context)
+}
+
+async function askProvider(isThere: boolean, context: CommandContext): Promise<string> {
+  const { recipes } = await import('../profile/recipes.ts')
+  const names = Object.keys(recipes)
+  if (!isThere) {
+    throw new TokctlError('usage', '--provider is missing, and nobody is here to be asked', {
+      hint: 'run: tokctl profile add --list',
+    })
+  }
+  const width = Math.max(...names.map(one => one.length))
+  writeError(
+    names
+      .map((one, i) => `${String(i + 1).padStart(3)}  ${one.padEnd(width)}  ${recipes[one]!.about}\n`)
+      .join(''),
+  )
+  return ask(`provider, its number or its name [${fallbackProvider}]: `, context, answer => {
+    const chosen = /^\d+$/.test(answer) ? names[Number(answer) - 1] : answer
+    if (answer === '') return fallbackProvider
+    if (chosen !== undefined && Object.hasOwn(recipes, chosen)) return chosen
+    throw new TokctlError('usage', 'there is no such provider')
+  })
+}
+
+const fallbackProvider = 'oidc'
+
+async function askName(provider: string, isThere: boolean, context: CommandContext): Promise<string> {
+  const { profiles } = await context.app.config().catch(noConfig)
+  const stem = provider.replace(/-.*$/, '')
+  let fallback = stem
+  for (let i = 2; profiles.has(fallback); i++) fallback = `${stem}-${i}`
+  if (!isThere) {
+    throw new TokctlError('usage', 'the new profile needs a name', {
+      hint: `run: tokctl init ${fallback} --provider ${provider}`,
+    })
+  }
+  return ask(`name of the profile [${fallback}]: `, context, answer => {
+    if (profiles.has(answer)) throw new TokctlError('usage', `profile "${answer}" exists already`)
+    if (answer === '' || /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(answer)) return answer || fallback
+    throw new TokctlError(
+      'usage',
+      'use letters, digits, dots, dashes and underscores, a letter or digit first',
+    )
+  })
+}
+
+function noConfig(error: unknown): { profiles: ReadonlyMap<string, Profile> } {
+  if (error instanceof TokctlError && error.code === 'config_not_found') return { profiles: new Map() }
+  throw error
+}
+
+/** Asks three times at most. */
+async function ask(
+  question: string,
+  { signal }: CommandContext,
+  read: (answer: string) => string,
+): Promise<string> {
+  for (let left = 3; ; left--) {
+    const answer = (await askLine(question, signal())).trim()
+    try {
+      return read(answer)
+    } catch (error) {
+      if (!(error instanceof TokctlError) || left === 1) throw error
+      writeError(`${error.message}\n`)
+    }
+  }
+}
+
+/** What would be written, read as it would be. */
+async function draftOf(
+  name: string,
+  recipe: Recipe,
+  answers: ReadonlyMap<string, string>,
+  { environment, options }: CommandContext,
+): Promise<Profile[]> {
+  const [{ recipeText }, { parseConfig }, { configFile }] = await Promise.all([
+    import('../profile/recipe-text.ts'),
+    import('../profile/parse.ts'),
+    import('../profile/load.ts'),
+  ])
+  const bytes = Buffer.from(recipeText(recipe, name, answers))
+  const source = { file: configFile(environment, options.config).path, bytes }
+  return [...parseConfig(source, 'the new profile', environment).profiles.values()]
+}
+
+async function check(profile: Profile, { app, clock, signal }: CommandContext): Promise<void> {
+  const { issuer } = profile as { issuer?: string }
+  if (issuer === undefined) return
+  const { discover } = await import('../source/discovery.ts')
+  // Whatever was kept of it may be of yesterday.
+  const cache = { read: () => undefined, write() {} }
+  const ports = { send: await app.send(), cache, trace() {} }
+  const caFile = (profile as { ca_file?: string }).ca_file
+  const { readTlsMaterial } = await import('../source/tls-material.ts')
+  const resolve = async (): Promise<Secret> => new Secret('')
+  const tls = await readTlsMaterial(caFile === undefined ? {} : { ca_file: caFile }, { resolve }, signal())
+  const { token_endpoint } = await discover(issuer, ports, tls, {
+    clock,
+    deadline: clock.monotonic() + checkMs,
+    signal: signal(),
+  })
+  writeError(
+    `${issuer} is there${token_endpoint === undefined ? '' : `: tokens come from ${token_endpoint}`}\n`,
+  )
+}
+
+function secretsOf(profile: Profile): string[] {
+  return references(profile).flatMap(ref => ('secret' in ref ? [ref.secret] : []))
+}
+
+async function readSecret(
+  name: string,
+  { secretStdin }: InitOptions,
+  isThere: boolean,
+  context: CommandContext,
+): Promise<Secret> {
+  if (secretStdin) return filled(name, readInput(maxSecretBytes).replace(/\r?\n$/, ''))
+  if (!isThere) {
+    throw new TokctlError('usage', `the secret "${name}" would have to be asked for`, {
+      hint: 'add --secret-stdin, or write where it is kept: --set client_secret=env:NAME',
+    })
+  }
+  // A key has more lines than can be typed.
+  if (!/-key$/.test(name)) return filled(name, await askHidden(`secret "${name}" (not shown): `))
+  const text = await ask(`file of the key "${name}": `, context, answer => {
+    const found = readRegularFile(answer, maxSecretBytes)
+    if ('bytes' in found) return found.bytes.toString()
+    throw new TokctlError('usage', 'that file cannot be read')
+  })
+  return filled(name, text)
+}
+
+function filled(name: string, value: string): Secret {
+  if (value !== '') return new Secret(value)
+  throw new TokctlError('usage', 'an empty secret is not kept', {
+    hint: `run: printf %s "$VALUE" | tokctl secret set ${name}`,
+  })
+}
+
+async function keep(
+  secrets: ReadonlyMap<string, Secret>,
+  isThere: boolean,
+  context: CommandContext,
+): Promise<void> {
+  const { lasting } = await import('../store/lasting.ts')
+  const open = async () => lasting(await context.app.secrets(), 'secret')
+  const store = await open().catch(async error => {
+    if (!(error instanceof TokctlError) || error.code !== 'store_unavailable' || !isThere) throw error
+    writeError(`${error.message}\n`)
+    const answer = await askLine('keep secrets in sealed files instead? [Y/n] ', context.signal())
+    if (/^n/i.test(answer.trim())) throw error
+    await chooseFiles(context)
+    return open()
+  })
+  for (const [name, value] of secrets) {
+    await store.set({ kind: 'secret', name }, value)
+    writeError(`secret "${name}" is kept in ${store.kind === 'file' ? 'a sealed file' : 'the keychain'}\n`)
+  }
+}
+
+/** Names the store in the configuration, where it names none. */
+async function chooseFiles({ app, environment, options }: CommandContext): Promise<void> {
+  const [{ editConfig }, { appended }] = await Promise.all([
+    import('../profile/edit-file.ts'),
+    import('../profile/edit.ts'),
+  ])
+  await app.whileEditing(() =>
+    editConfig(environment, options.config, ({ text, config }) =>
+      config?.store === 'file' ? text : appended(text, '[store]\nkind = "file"\n'),
+    ),
+  )
+}
+
+async function getOnce(name: string, context: CommandContext): Promise<void> {
+  const { app, clock, signal } = context
+  const profile = await app.profile(name)
+  const next = `next: tokctl get ${name}\n`
+  if (profile.source === 'authorization_code' || profile.source === 'device_code') {
+    const { offerSignIn } = await import('./login.ts')
+    if ((await offerSignIn(profile, context, checkMs * 60)) === undefined)
+      writeError(`next: tokctl login ${name}\n`)
+    return
+  }
+  const { expiresAt } = await app.manager.get(profile, {}, signal)
+  const life =
+    expiresAt === undefined ? 'until it is refused' : `for ${formatDuration(expiresAt - clock.now())}`
+  writeError(`the first token is here, good ${life}\n${next}`)
+}
