@@ -12,6 +12,7 @@ export const commands: Readonly<Record<string, () => Promise<{ readonly define: 
   watch: () => import('./watch.ts'),
   ci: () => import('./ci.ts'),
   doctor: () => import('./doctor.ts'),
+  prune: () => import('./prune.ts'),
   trust: () => import('./trust.ts'),
   untrust: () => import('./untrust.ts'),
   init: () => import('./init.ts'),

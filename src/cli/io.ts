@@ -148,6 +148,16 @@ export function terminalSize(): { readonly columns: number; readonly rows: numbe
   return { columns: columns || 80, rows: rows || 24 }
 }
 
+/** Tells whether a process runs on this machine. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
 /** Stops this process, as Ctrl-Z does one that does not listen. Returns when it goes on. */
 export function suspend(): void {
   process.kill(process.pid, 'SIGSTOP')

@@ -113,7 +113,7 @@ describe('profile add', () => {
   test('the providers are listed with what they need', async () => {
     const { code, stdout, stderr } = await run(['profile', 'add', '--list'])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(stdout.split('\n')).toHaveLength(25)
+    expect(stdout.split('\n')).toHaveLength(27)
     expect(stdout).toMatch(/^auth0 +Auth0: a service \(domain, client_id, audience\)$/m)
   })
 
