@@ -4,7 +4,7 @@
 _tokctl_spec() {
   commands='' options='' values='' kinds='' repeats=''
   case $1 in
-    '') commands='get exec refresh login logout reject status watch ci doctor trust untrust profile helper setup secret completion' ;;
+    '') commands='get exec refresh login logout reject status watch ci doctor prune trust untrust init profile helper setup secret completion' ;;
     'get') options='-o --output --force --cached --min-validity --timeout' values='-o:form --output:form --min-validity:- --timeout:-' kinds='profile' ;;
     'exec') options='--min-validity --timeout' values='--min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'refresh') options='--if-stale --timeout' values='--timeout:-' kinds='profile' ;;
@@ -15,8 +15,10 @@ _tokctl_spec() {
     'watch') options='--file --format --template --aws --gce --azure --variables --on-change --on-login-required --pass-token --once --install' values='--file:file --format:form --template:- --aws:- --gce:- --azure:- --variables:file --on-change:- --on-login-required:- --install:-' kinds='profile' repeats='1' ;;
     'ci') options='--system --file --min-validity --timeout' values='--system:system --file:file --min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'doctor') options='--json --no-network' ;;
+    'prune') options='--dry-run --logins' ;;
     'trust') options='--yes' kinds='file' ;;
     'untrust') kinds='file' ;;
+    'init') options='--provider --set --secret-stdin --sealed-files --no-check --no-get' values='--provider:provider --set:-' kinds='-' ;;
     'profile') commands='list show add remove test' ;;
     'profile list') options='--json' ;;
     'profile show') options='--json' kinds='profile' ;;
@@ -39,7 +41,7 @@ _tokctl_reply() {
   local IFS=$' \t\n' words=''
   case $1 in
     'protocol') words='git docker kubectl aws bazel cargo gcp goauth keyring pnpm terraform vault' ;;
-    'provider') words='okta okta-login auth0 auth0-login entra entra-login google-service-account google cognito keycloak keycloak-login github-app github gitlab salesforce spotify twitch slack atlassian databricks snowflake docker-hub npm pypi' ;;
+    'provider') words='okta okta-login auth0 auth0-login entra entra-login google-service-account google cognito keycloak keycloak-login github-app github gitlab salesforce spotify twitch slack atlassian databricks snowflake docker-hub npm pypi oidc oidc-login' ;;
     'form') words='token header json curl netrc env' ;;
     'shell') words='bash zsh fish powershell' ;;
     'tool') words='git docker kubectl aws gcp bazel cargo terraform tofu go pip uv pnpm vault bao' ;;
