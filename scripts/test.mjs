@@ -18,6 +18,7 @@ const needed = {
   strace: 'strace',
   faketime: 'faketime',
   openssl: 'openssl',
+  time: 'time',
   git: 'git',
   curl: 'curl',
   wget: 'wget',

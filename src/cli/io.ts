@@ -1,4 +1,5 @@
 import { fstatSync, readSync, writeSync } from 'node:fs'
+import { isAbsolute } from 'node:path'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
 import { debugs, withoutDebugging } from '../core/program.ts'
@@ -23,7 +24,8 @@ export function readEnvironment(script: string): Environment {
   } catch {
     // The directory was removed under us; only relative paths would need it.
   }
-  const home = env['HOME'] || env['USERPROFILE'] || systemHome() || cwd
+  // A relative one would be another place in each directory, a cloned repository among them.
+  const home = [env['HOME'], env['USERPROFILE']].find(path => path && isAbsolute(path)) ?? systemHome() ?? ''
   return {
     env,
     platform,
@@ -39,7 +41,7 @@ export function readEnvironment(script: string): Environment {
 function systemHome(): string | undefined {
   try {
     // Hardly ever needed, so nobody else pays for loading it.
-    return process.getBuiltinModule('node:os').homedir()
+    return process.getBuiltinModule('node:os').userInfo().homedir
   } catch {
     return undefined
   }

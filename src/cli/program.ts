@@ -1,5 +1,5 @@
 import { Command, CommanderError, Option } from 'commander'
-import { TokctlError } from '../core/errors.ts'
+import { printable, TokctlError } from '../core/errors.ts'
 import type { GlobalOptions, Work } from './command.ts'
 import { commands } from './commands.ts'
 import { formatHelp } from './help-screen.ts'
@@ -81,7 +81,9 @@ function usageError(error: CommanderError): TokctlError {
   if (error.code === 'commander.help') {
     return new TokctlError('usage', 'no command was named', { hint: 'run: tokctl --help' })
   }
-  const [first = '', ...rest] = error.message.replace(/^error: /, '').split('\n')
+  const [told = '', ...rest] = error.message.replace(/^error: /, '').split('\n')
+  // Whoever writes a secret behind an option that does not exist must not find it in a log.
+  const first = printable(told.replace(/^(unknown option '--?[\w-]+)=.*/s, "$1'"))
   const suggestion = /\(Did you mean (.*?)\?\)/.exec(rest.join(' '))?.[1]
   const hint = suggestion === undefined ? 'run: tokctl --help' : `did you mean ${suggestion}?`
   return new TokctlError('usage', first.replaceAll("'", '"').replace(/\.$/, ''), { hint })

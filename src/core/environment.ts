@@ -7,7 +7,7 @@ export interface Environment {
   /** The effective user; `undefined` on Windows. */
   readonly uid: number | undefined
   readonly cwd: string
-  /** The user's home directory, the working directory where none is known. */
+  /** The user's home directory, absolute; empty where none is known. */
   readonly home: string
   /** The program and script of this very process, to start another one like it. */
   readonly self: readonly string[]

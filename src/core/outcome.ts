@@ -122,6 +122,8 @@ function decode(text: string): Outcome | undefined {
   }
 }
 
+const longestPauseMs = 3_600_000
+
 function decodeFailure(found: unknown): Failure | undefined {
   if (typeof found !== 'object' || found === null) return undefined
   const { code, message, hint, at, until, attempts, patience_ms } = found as Record<string, unknown>
@@ -132,7 +134,8 @@ function decodeFailure(found: unknown): Failure | undefined {
     message: printable(message),
     hint: typeof hint === 'string' ? printable(hint) : undefined,
     at: at as number,
-    until: until as number | 'changed',
+    // No pause is longer than this, whatever the file says.
+    until: until === 'changed' ? until : Math.min(until as number, (at as number) + longestPauseMs),
     attempts: number(attempts) ?? 1,
     patienceMs: number(patience_ms),
   }

@@ -32,8 +32,7 @@ function redactAll(text: string, shortest: number): string {
   let clean = text
   // Longest first: what is left of an encoded one, once the plain one is taken out of it, would still tell.
   for (const form of [...forms].sort((a, b) => b.length - a.length)) {
-    if (form.includes('%')) clean = clean.replace(literal(form), redacted)
-    else clean = clean.replaceAll(form, redacted)
+    for (const spelled of spellings(form)) clean = clean.replaceAll(spelled, redacted)
   }
   return clean
 }
@@ -51,10 +50,7 @@ function formsOf(value: string): string[] {
 }
 
 // Both cases of a percent code mean the same byte, and servers write both.
-function literal(text: string): RegExp {
-  const escaped = text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
-  return new RegExp(
-    escaped.replace(/%[0-9a-f]{2}/gi, code => `(?:${code.toLowerCase()}|${code.toUpperCase()})`),
-    'g',
-  )
+function spellings(form: string): string[] {
+  const codes = /%[0-9A-F]{2}/g
+  return codes.test(form) ? [form, form.replace(codes, code => code.toLowerCase())] : [form]
 }

@@ -61,11 +61,19 @@ export function stateDir(environment: Environment): StateDir {
 
 function locate({ env, platform, home, uid }: Environment): string {
   if (env['TOKCTL_STATE_DIR']) return env['TOKCTL_STATE_DIR']
-  if (platform === 'win32') return join(env['LOCALAPPDATA'] || join(home, 'AppData', 'Local'), 'tokctl')
+  const isWindows = platform === 'win32'
+  if (isWindows && env['LOCALAPPDATA']) return join(env['LOCALAPPDATA'], 'tokctl')
   // The XDG specification says to ignore a relative path here.
-  if (env['XDG_STATE_HOME']?.startsWith('/')) return join(env['XDG_STATE_HOME'], 'tokctl')
+  if (!isWindows && env['XDG_STATE_HOME']?.startsWith('/')) return join(env['XDG_STATE_HOME'], 'tokctl')
+  if (home === '' && (isWindows || uid === undefined)) {
+    throw new TokctlError('state_dir_unsafe', 'there is no home directory to keep state in', {
+      hint: 'set HOME, or TOKCTL_STATE_DIR, to an absolute path',
+    })
+  }
+  if (isWindows) return join(home, 'AppData', 'Local', 'tokctl')
   const usual = join(home, '.local', 'state', 'tokctl')
-  if (uid === undefined || canBeMade(usual)) return usual
+  // Without a home the usual place would be one below wherever the program stands.
+  if (home !== '' && (uid === undefined || canBeMade(usual))) return usual
   // The same for every step of a job, whatever its TMPDIR. Whoever was there first: one that is not ours is refused.
   return `/tmp/tokctl-${uid}`
 }

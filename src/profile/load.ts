@@ -36,6 +36,11 @@ function userFile({ env, platform, home }: Environment): string {
   if (platform === 'win32')
     return join(env['APPDATA'] || join(home, 'AppData', 'Roaming'), 'tokctl', 'config.toml')
   const { XDG_CONFIG_HOME: xdg } = env
+  if (home === '' && (xdg === undefined || !isAbsolute(xdg))) {
+    throw new TokctlError('config_not_found', 'there is no home directory to look for the configuration in', {
+      hint: 'set HOME to an absolute path, or name the file with --config',
+    })
+  }
   // The XDG specification says to ignore a relative path here.
   return join(xdg !== undefined && isAbsolute(xdg) ? xdg : join(home, '.config'), 'tokctl', 'config.toml')
 }

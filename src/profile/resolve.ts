@@ -77,6 +77,11 @@ function fromFile(path: string, { uid, home }: Environment): Secret {
     if ((found.mode & 0o004) !== 0 && found.uid !== 0) {
       throw new TokctlError('secret_unresolved', `${file} can be read by everybody`, { hint })
     }
+    if (found.uid !== uid && found.uid !== 0) {
+      throw new TokctlError('secret_unresolved', `${file} belongs to another user`, {
+        hint: `run: sudo chown ${uid} ${shellWord(path)}`,
+      })
+    }
   }
   const text = trimmed(found.bytes.toString())
   if (text === '') throw new TokctlError('secret_unresolved', `${file} is empty`)

@@ -39,7 +39,8 @@ const keptForMs = 86_400_000
 /**
  * Finds out where an issuer's endpoints are: from the copy of the last day, else from the issuer itself.
  *
- * @throws {TokctlError} `discovery_failed`: no document, one of another issuer, or an endpoint that must not be asked;
+ * @throws {TokctlError} `discovery_failed`: no document, one of another issuer, an endpoint that must not be asked, or one
+ * that moved to another host since the last time;
  * `server_error`, `rate_limited`, and what `send` throws
  * @see OpenID Connect Discovery §4, RFC 8414 §3
  */
@@ -51,8 +52,8 @@ export async function discover(
 ): Promise<ServerMetadata> {
   const { clock } = budget
   const name = cacheName(issuer)
-  const kept = readKept(issuer, ports.cache.read(name), clock.now())
-  if (kept !== undefined) return kept
+  const kept = readKept(issuer, ports.cache.read(name))
+  if (kept !== undefined && isOfToday(kept.fetchedAt, clock.now())) return kept.metadata
 
   const tried: string[] = []
   for (const url of documentUrls(issuer)) {
@@ -60,6 +61,7 @@ export async function discover(
     const json = response.status === 200 ? readJsonObject(response.body) : undefined
     if (json !== undefined) {
       const metadata = readMetadata(issuer, json)
+      if (kept !== undefined) refuseMove(kept.metadata, metadata)
       // One that lacks what it is read for may be mended within the day.
       if (metadata.token_endpoint !== undefined)
         ports.cache.write(name, JSON.stringify({ ...metadata, fetched_at: clock.now() }))
@@ -151,15 +153,32 @@ export function readMetadata(issuer: string, json: JsonObject): ServerMetadata {
 }
 
 // Checked like one that just came: the file may be torn, or another issuer's whose name collides.
-function readKept(issuer: string, text: string | undefined, now: EpochMs): ServerMetadata | undefined {
+function readKept(
+  issuer: string,
+  text: string | undefined,
+): { readonly metadata: ServerMetadata; readonly fetchedAt: EpochMs } | undefined {
   const json = text === undefined ? undefined : readJsonObject(text)
   const fetchedAt = json?.['fetched_at']
   if (json === undefined || typeof fetchedAt !== 'number') return undefined
-  if (fetchedAt > now || now - fetchedAt >= keptForMs) return undefined
   try {
-    return readMetadata(issuer, json)
+    return { metadata: readMetadata(issuer, json), fetchedAt }
   } catch {
     return undefined
+  }
+}
+
+function isOfToday(fetchedAt: EpochMs, now: EpochMs): boolean {
+  return fetchedAt <= now && now - fetchedAt < keptForMs
+}
+
+// Secrets and sessions went to the host that was named first. One that takes its place may be right, and may be a document
+// that somebody else wrote: a person says so, by naming it in the profile.
+function refuseMove(before: ServerMetadata, now: ServerMetadata): void {
+  for (const name of endpointNames) {
+    const [from, to] = [before[name], now[name]]
+    if (from === undefined || to === undefined || new URL(from).origin === new URL(to).origin) continue
+    const what = `has moved its ${name} from ${new URL(from).host} to ${new URL(to).host}`
+    throw failed(now.issuer, what, `if that is right: ${name} = "${printable(to)}"`)
   }
 }
 

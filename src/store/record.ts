@@ -88,12 +88,16 @@ export function decodeRecord(text: Secret): CacheRecord | 'newer' | undefined {
   }
 }
 
+const longestLifeMs = 3650 * 86_400_000
+
 function decodeToken(json: Record<string, unknown>, dpopKey: Secret | undefined): Token | undefined {
   const { token_type, scope, obtained_at, expires_at } = json
   const held = json['members'] === undefined ? decodeText(json) : decodeMembers(json['members'])
   if (held === undefined) return undefined
   if (typeof token_type !== 'string' || !isInstant(obtained_at)) return undefined
   if (expires_at !== undefined && !isInstant(expires_at)) return undefined
+  // No answer is read as living longer, so that no such record was written here.
+  if (expires_at !== undefined && expires_at - obtained_at > longestLifeMs) return undefined
   return {
     ...held,
     tokenType: token_type,

@@ -136,6 +136,14 @@ describe('a file', () => {
       hint: `run: chmod 600 ${path}`,
     })
     chmodSync(path, 0o640)
+    if (statSync(path).uid !== process.getuid?.()) {
+      expect(await failureOf(() => resolver(at)({ file: path }))).toMatchObject({
+        code: 'secret_unresolved',
+        message: 'secret file ~/s belongs to another user',
+        hint: `run: sudo chown 0 ${path}`,
+      })
+      execFileSync('chown', ['0', path])
+    }
     expect(await exposed(resolver(at)({ file: path }))).toBe('x')
   })
 })
