@@ -1,5 +1,13 @@
 import { execFile } from 'node:child_process'
-import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -17,14 +25,16 @@ interface Locked {
   readonly license?: string
   readonly dev?: boolean
   readonly hasInstallScript?: boolean
+  readonly optionalDependencies?: Readonly<Record<string, string>>
   readonly os?: readonly string[]
   readonly cpu?: readonly string[]
   readonly libc?: readonly string[]
 }
 
-const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+const wholeLock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
   readonly packages: Readonly<Record<string, Locked>>
 }
+const { packages } = wholeLock
 const locked = Object.entries(packages).filter(([path]) => path !== '')
 const installed = locked.filter(([, { dev }]) => dev !== true)
 
@@ -59,9 +69,16 @@ test('none of them runs anything when it is installed, and neither does tokctl',
 test('every package is pinned by its checksum, and the lock file names no host', () => {
   expect(locked.filter(([, { resolved }]) => resolved !== undefined)).toEqual([])
   expect(installed.filter(([, { integrity }]) => !integrity?.startsWith('sha512-'))).toEqual([])
-  // Biome's binaries for other systems than the one that wrote the lock file; they format, and are in nothing that is built.
+  // Tools' binaries for other systems than those that the registry had when the lock file was written; they are in
+  // nothing that is built.
   const unpinned = locked.filter(([, { integrity }]) => integrity === undefined).map(([path]) => path)
-  expect(unpinned.filter(path => !/^node_modules\/@biomejs\/cli-/.test(path))).toEqual([])
+  expect(unpinned.filter(path => !/^node_modules\/@(?:biomejs\/cli-|pnpm\/exe\.)/.test(path))).toEqual([])
+})
+
+test('whatever a package may bring for one system or another is locked, or npm ci would refuse the lock file', () => {
+  const listed = locked.flatMap(([, { optionalDependencies = {} }]) => Object.keys(optionalDependencies))
+  expect(listed.length).toBeGreaterThan(10)
+  expect(listed.filter(name => !locked.some(([path]) => path.endsWith(`node_modules/${name}`)))).toEqual([])
 })
 
 test('the licences of what is installed are known, and let it be passed on', () => {
@@ -73,12 +90,16 @@ test('npm ci --ignore-scripts installs all that it runs with', async () => {
   const at = scratch()
   const copy = join(at.path, 'copy')
   mkdirSync(copy)
-  for (const name of ['package.json', 'package-lock.json', '.npmrc'])
-    copyFileSync(join(root, name), join(copy, name))
+  copyFileSync(join(root, '.npmrc'), join(copy, '.npmrc'))
+  // As it is for whoever installs it: what it is built with is not asked for.
+  const { devDependencies: _, ...manifest } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const lock = { ...wholeLock, packages: { '': manifest, ...Object.fromEntries(installed) } }
+  writeFileSync(join(copy, 'package.json'), JSON.stringify(manifest))
+  writeFileSync(join(copy, 'package-lock.json'), JSON.stringify(lock))
   // Registry and cache are those of whoever runs the tests.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TOKCTL_')))
   const quiet = ['--no-audit', '--no-fund', '--no-update-notifier', '--loglevel=error', '--prefer-offline']
-  await execute('npm', ['ci', '--ignore-scripts', '--omit=dev', ...quiet], { cwd: copy, env })
+  await execute('npm', ['ci', '--ignore-scripts', ...quiet], { cwd: copy, env })
   const there = readdirSync(join(copy, 'node_modules'), { recursive: true, encoding: 'utf8' }).filter(path =>
     /^(?:@[^/]+\/)?[^/]+\/package\.json$/.test(path),
   )
