@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Dispatcher } from 'undici'
 import { writeFileAtomic } from './core/atomic-file.ts'
 import type { Environment } from './core/environment.ts'
 import { printable, TokctlError } from './core/errors.ts'
@@ -15,7 +16,7 @@ import { stateDir as openStateDir, type StateDir } from './core/state-dir.ts'
 import type { Clock } from './core/time.ts'
 import { ofThisJob } from './profile/job.ts'
 import { loadCandidates, loadConfig, loadProfile, loadProjectProfiles } from './profile/load.ts'
-import type { Config, Profile, StoreKind } from './profile/profile.ts'
+import type { Config, Profile, StoreKind, TlsKeys } from './profile/profile.ts'
 import type { SourcePorts, TokenSource } from './source/source.ts'
 import type { Send } from './source/transport.ts'
 import type { Credentials } from './store/credentials.ts'
@@ -88,6 +89,12 @@ export interface App {
   lock(): Promise<Lock>
   /** The transport, as every source has it. */
   send(): Promise<Send>
+  /**
+   * Kept connections to one origin, with that TLS material; its secrets are read as those of the profile are.
+   *
+   * @throws {TokctlError} `config_invalid`, or what its secrets cannot be read for
+   */
+  upstream(origin: string, keys: TlsKeys, profile: Profile): Promise<Dispatcher>
   /** Lets go of connections. */
   close(): void
   /** Whether a native keychain call holds up every ordinary end of the process. */
@@ -327,6 +334,14 @@ export function createApp(options: AppOptions): App {
     },
     lock,
     send,
+    async upstream(origin, keys, profile) {
+      const [{ openUpstream }, { readTlsMaterial }, ports] = await Promise.all([
+        import('./source/upstream-pool.ts'),
+        import('./source/tls-material.ts'),
+        sourcePorts(profile),
+      ])
+      return openUpstream(origin, await readTlsMaterial(keys, ports, undefined), environment)
+    },
     isStuck,
     close() {
       for (const store of stores.values()) {

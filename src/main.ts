@@ -17,7 +17,7 @@ import { plainOptions, readPlainGet } from './cli/plain-get.ts'
 import { readPlainHelper } from './cli/plain-helper.ts'
 import type { RunWith } from './cli/program.ts'
 import { type ReportOptions, report, warn } from './cli/report.ts'
-import { type Clock, systemClock } from './core/time.ts'
+import { type ResidentClock, systemClock } from './core/time.ts'
 
 declare const __VERSION__: string
 declare const __COMMIT__: string
@@ -29,7 +29,7 @@ export interface Runtime {
   saveCodeCache(): void
 }
 
-const clock: Clock = { ...systemClock, monotonic }
+const clock: ResidentClock = { ...systemClock, monotonic }
 
 /** Waiting in silence for longer than this looks like a hang. */
 const silentWaitMs = 2000
@@ -93,6 +93,10 @@ function versionText(): string {
   return `tokctl ${__VERSION__} (${__COMMIT__}) node ${process.version} ${process.platform} ${process.arch}`
 }
 
+function renewal(force: boolean): string[] {
+  return ['refresh', ...(force ? [] : ['--if-stale']), '--no-input']
+}
+
 interface RunHooks {
   /** Another tool reads what is said: no warnings, no word about waiting. */
   readonly isHelper: boolean
@@ -110,6 +114,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
   const logsHttp = options.debugHttp || asked === 'http'
   let waitTold = false
   let signal: AbortSignal | undefined
+  let renewHere: ((profile: string) => void) | undefined
   const trace = (message: string): void => {
     if (isVerbose) tell(`tokctl: ${message}\n`)
   }
@@ -134,14 +139,12 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
         else isTerminal(2).then(isOne => isOne && say())
       },
     },
-    renewLater: (configFile, profile, force) =>
-      startDetached(environment.self, [
-        'refresh',
-        ...(force ? [] : ['--if-stale']),
-        '--no-input',
-        ...(configFile === undefined ? [] : ['--config', configFile]),
-        profile,
-      ]),
+    async renewLater(configFile, profile, force) {
+      // A renewal by force goes on for a caller that could not wait, and outlives this process.
+      if (renewHere !== undefined && !force) return { ended: renewHere(profile) }
+      const config = configFile === undefined ? [] : ['--config', configFile]
+      return startDetached(environment.self, [...renewal(force), ...config, profile])
+    },
   })
   return {
     app,
@@ -150,6 +153,9 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
     options,
     exitWith,
     settle,
+    renewHere(renew) {
+      renewHere = renew
+    },
     signal() {
       signal ??= abortOnSignals()
       return signal

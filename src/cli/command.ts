@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { App } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
-import { type Clock, parseDuration } from '../core/time.ts'
+import { parseDuration, type ResidentClock } from '../core/time.ts'
 
 /** Options that every command takes. */
 export interface GlobalOptions {
@@ -17,7 +17,7 @@ export interface GlobalOptions {
 /** What a command is given to work with. */
 export interface CommandContext {
   readonly app: App
-  readonly clock: Clock
+  readonly clock: ResidentClock
   readonly environment: Environment
   readonly options: GlobalOptions
   /** Fires on SIGINT, SIGTERM and SIGHUP. Calling it is what starts listening. */
@@ -26,6 +26,8 @@ export interface CommandContext {
   exitWith(code: number): void
   /** What is done at the end of every run, for a command that gives this process to another program. */
   settle(): void
+  /** For a command that stays: tokens are renewed by this, not by a process of their own. */
+  renewHere(renew: (profile: string) => void): void
 }
 
 /** What a command does. */

@@ -16,6 +16,7 @@ export const commands: Readonly<Record<string, () => Promise<{ readonly define: 
   trust: () => import('./trust.ts'),
   untrust: () => import('./untrust.ts'),
   init: () => import('./init.ts'),
+  proxy: () => import('./proxy.ts'),
   profile: () => import('./profile.ts'),
   helper: () => import('./helper.ts'),
   setup: () => import('./setup.ts'),

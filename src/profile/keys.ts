@@ -30,6 +30,8 @@ export type KeyType =
   | 'claims'
   | 'permissions'
   | 'members'
+  | 'listen'
+  | 'size'
 
 /** One key of the configuration. */
 export interface KeySpec {
@@ -232,4 +234,17 @@ export const defaultKeys: KeyTable = timing
 /** The keys of `[store]`. */
 export const storeKeys: KeyTable = {
   kind: { type: 'choice', values: storeKinds, about: 'what keeps the tokens; auto where it is not set' },
+}
+
+/** The keys of `[proxy.NAME]`. */
+export const proxyKeys: KeyTable = {
+  profile: { type: 'text', about: 'whose token is added', required: true },
+  listen: { type: 'listen', about: '127.0.0.1:8080, [::1]:8080, unix:/path or systemd', required: true },
+  upstream: { type: 'base_url', about: 'where requests go; its path is put before theirs', required: true },
+  client_auth: { type: 'path', about: 'file that a secret for clients is written to at each start' },
+  max_body: {
+    type: 'size',
+    about: 'longest body of a request, such as 64KiB or 2GiB; 1GiB where it is not set',
+  },
+  ...tls,
 }

@@ -7,6 +7,7 @@ import type { StateDir } from '../core/state-dir.ts'
 import { type Compiled, type ConfigBytes, readCompiled, writeCompiled } from './compiled.ts'
 import type { Config, Profile, StoreKind } from './profile.ts'
 import type { Project } from './project.ts'
+import type { ProxySettings } from './proxy-settings.ts'
 import { shownPath } from './shown-path.ts'
 
 // On the path of a cache hit: the TOML parser and the validator are loaded only where no compiled copy fits.
@@ -224,6 +225,20 @@ export async function loadCandidates(
   return { config: { file, store }, profiles: profiles.values() }
 }
 
+/**
+ * Loads the tables `[proxy.NAME]`. They are read from the file itself: its compiled copy is for calls that must be short.
+ *
+ * @throws {TokctlError} `config_not_found`, `config_invalid`
+ */
+export async function loadProxies(
+  environment: Environment,
+  flag?: string | undefined,
+): Promise<ReadonlyMap<string, ProxySettings>> {
+  const source = readConfig(environment, flag)
+  const { parseConfig } = await import('./parse.ts')
+  return parseConfig(source, shownPath(source.file, environment.home), environment).proxies
+}
+
 // Only what can be a name is looked for: anything else could be found across the lines of the copy.
 function compiledProfile(compiled: Compiled, name: string): Profile | undefined {
   return /^[\w.-]+$/.test(name) ? compiled.profile(name) : undefined
@@ -235,7 +250,7 @@ async function parseWhole(
   stateDir: StateDir,
 ): Promise<Config> {
   const { parseConfig } = await import('./parse.ts')
-  const config = parseConfig(source, shownPath(source.file, environment.home), environment)
+  const { proxies: _, ...config } = parseConfig(source, shownPath(source.file, environment.home), environment)
   writeCompiled(source, config, environment, stateDir)
   return config
 }

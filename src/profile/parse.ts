@@ -6,6 +6,7 @@ import { printable, TokctlError } from '../core/errors.ts'
 import type { ConfigBytes } from './compiled.ts'
 import { indexLines } from './lines.ts'
 import type { Config } from './profile.ts'
+import type { ProxySettings } from './proxy-settings.ts'
 import type { KeyPath, Problem } from './read-value.ts'
 import { validate } from './validate.ts'
 
@@ -16,16 +17,20 @@ import { validate } from './validate.ts'
  * @throws {TokctlError} `config_invalid`: every problem of the file, each as `FILE:LINE: key: what is wrong`, in the
  *   order of their lines: the first as the message, the others as `more`. A text that is not TOML has one.
  */
-export function parseConfig(source: ConfigBytes, shown: string, { home, platform }: Environment): Config {
+export function parseConfig(
+  source: ConfigBytes,
+  shown: string,
+  { home, platform }: Environment,
+): Config & { readonly proxies: ReadonlyMap<string, ProxySettings> } {
   const { file, bytes } = source
   const text = decode(bytes, shown)
-  const { store, profiles, problems } = validate(parseToml(text, shown), {
+  const { store, profiles, proxies, problems } = validate(parseToml(text, shown), {
     directory: dirname(file),
     home,
     platform,
   })
   if (problems.length > 0) throw invalid(problems, text, shown)
-  return { file, store, profiles }
+  return { file, store, profiles, proxies }
 }
 
 function invalid(problems: readonly Problem[], text: string, shown: string): TokctlError {

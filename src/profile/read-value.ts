@@ -6,6 +6,7 @@ import { type KeySpec, type KeyType, sourceKeys } from './keys.ts'
 import { isLoopback, parsePattern, parseUrl } from './match.ts'
 import { nearest } from './nearest.ts'
 import { isSecretRef, type JsonBody, type SecretRef, type TokenRef, tokenTypes } from './profile.ts'
+import { parseListen, parseSize } from './proxy-settings.ts'
 
 /** Keys and list positions from the top of the file down to a value. */
 export type KeyPath = readonly string[]
@@ -106,6 +107,17 @@ export const readers: Readonly<Record<KeyType, Reader>> = {
     const members = readMap(value, reading, readMember)
     if (members === undefined || Object.keys(members).length > 0) return members
     return reading.report('must not be empty', membersHint)
+  },
+  listen(value, reading) {
+    const text = readText(value, reading)
+    const found = text === undefined ? undefined : parseListen(text)
+    return typeof found === 'string' ? reading.report(found) : found
+  },
+  size(value, reading) {
+    const text = readText(value, reading)
+    return text === undefined
+      ? undefined
+      : (parseSize(text) ?? reading.report('expected a size such as "64KiB", "10MiB" or "2GiB"'))
   },
 }
 

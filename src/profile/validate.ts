@@ -1,6 +1,7 @@
 import { printable } from '../core/errors.ts'
-import { commonKeys, defaultKeys, type KeyTable, sourceKeys, storeKeys } from './keys.ts'
+import { commonKeys, defaultKeys, type KeyTable, proxyKeys, sourceKeys, storeKeys } from './keys.ts'
 import type { Profile, SourceName, StoreKind, TokenRef } from './profile.ts'
+import { defaultMaxBody, type ProxySettings } from './proxy-settings.ts'
 import {
   type ConfigPlace,
   either,
@@ -28,10 +29,15 @@ import { defaultClientAuth, isClient, sourceProblems } from './source-rules.ts'
 export function validate(
   root: Table,
   place: ConfigPlace,
-): { store: StoreKind; profiles: Map<string, Profile>; problems: Problem[] } {
+): {
+  store: StoreKind
+  profiles: Map<string, Profile>
+  proxies: Map<string, ProxySettings>
+  problems: Problem[]
+} {
   const problems: Problem[] = []
   const unbound = new Map<string, Unbound>()
-  refuseUnknownKeys(root, ['defaults', 'store', 'profile'], [], problems)
+  refuseUnknownKeys(root, ['defaults', 'store', 'profile', 'proxy'], [], problems)
 
   const tableAt = (key: string, parent: Table = root, above: KeyPath = []): Table | undefined => {
     const value = own(parent, key)
@@ -66,6 +72,7 @@ export function validate(
     const fields = readProfile(name, table, read, problems)
     unbound.set(name, finish(name, { ...defaults, ...fields }))
   }
+  const proxies = readProxies(tableAt, unbound, read, problems)
   problems.push(...referenceProblems(unbound))
   for (const profile of unbound.values()) {
     if (profile['source'] === 'token_exchange') nameTokenTypes(profile as Record<string, unknown>, unbound)
@@ -82,7 +89,34 @@ export function validate(
       } as unknown as Profile,
     ]),
   )
-  return { store, profiles, problems }
+  return { store, profiles, proxies, problems }
+}
+
+type TableAt = (key: string, parent?: Table, above?: KeyPath) => Table | undefined
+
+function readProxies(
+  tableAt: TableAt,
+  profiles: ReadonlyMap<string, Unbound>,
+  read: ReadTable,
+  problems: Problem[],
+): Map<string, ProxySettings> {
+  const proxies = new Map<string, ProxySettings>()
+  const tables = tableAt('proxy') ?? {}
+  for (const name of Object.keys(tables)) {
+    const path = ['proxy', name]
+    if (!profileName.test(name))
+      problems.push({ path, text: 'not a name: letters, digits, ".", "_" and "-"' })
+    const table = tableAt(name, tables, ['proxy'])
+    if (table === undefined) continue
+    refuseUnknownKeys(table, Object.keys(proxyKeys), path, problems)
+    const fields = read(table, proxyKeys, path)
+    const { profile } = fields
+    if (typeof profile === 'string' && !profiles.has(profile)) {
+      problems.push({ path: [...path, 'profile'], text: unknown('profile', profile, [...profiles.keys()]) })
+    }
+    proxies.set(name, { name, max_body: defaultMaxBody, ...fields } as unknown as ProxySettings)
+  }
+  return proxies
 }
 
 // Files are named after profiles, and Windows opens a device under these names whatever their extension.

@@ -582,7 +582,7 @@ describe('the file around the profiles', () => {
       '\n[profiles.p]\nsource = "static"',
       'c.toml:2: profiles: unknown key; did you mean profile?',
     ],
-    ['an unknown table', '[proxxy.x]', 'c.toml:1: proxxy: unknown key'],
+    ['an unknown table', '[proxxy.x]', 'c.toml:1: proxxy: unknown key; did you mean proxy?'],
     [
       'an unknown store',
       '[store]\nkind = "redis"',
@@ -732,7 +732,7 @@ refresh_befor = "5m"
 })
 
 test('a file without profiles is a configuration', () => {
-  expect(parse('')).toEqual({ file, store: 'auto', profiles: new Map() })
+  expect(parse('')).toEqual({ file, store: 'auto', proxies: new Map(), profiles: new Map() })
 })
 
 test('what is not written is filled in', () => {

@@ -1,0 +1,210 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync, unlinkSync } from 'node:fs'
+import { isAbsolute, join } from 'node:path'
+import { writeFileAtomic } from '../core/atomic-file.ts'
+import type { Environment } from '../core/environment.ts'
+import { TokctlError } from '../core/errors.ts'
+import { Secret } from '../core/secret.ts'
+import { residentTokens } from '../library/resident-tokens.ts'
+import { loadProxies } from '../profile/load.ts'
+import { isLoopback, match, parseUrl } from '../profile/match.ts'
+import {
+  defaultMaxBody,
+  type ListenAddress,
+  type ProxySettings,
+  parseListen,
+  parseSize,
+} from '../profile/proxy-settings.ts'
+import { scheme } from '../profile/scheme.ts'
+import { startProxy } from '../proxy/proxy.ts'
+import type { ProxyRoute } from '../proxy/route.ts'
+import type { CommandContext, Define } from './command.ts'
+import { holdSignals, writePart } from './io.ts'
+import { warn } from './report.ts'
+import { notifyServiceManager } from './service-manager.ts'
+
+interface ProxyFlags {
+  readonly listen?: string
+  readonly upstream?: string
+  readonly clientAuth?: string
+  readonly maxBody?: string
+  readonly caFile?: string
+}
+
+/** `tokctl proxy`: a loopback reverse proxy that adds the token. */
+export const define: Define = (program, run) => {
+  program
+    .command('proxy')
+    .summary('a loopback reverse proxy that adds the token')
+    .description(
+      'Listens on this machine alone and passes requests on to one upstream, with the token of a profile in\n' +
+        'the place of whatever the client sent. A token that the upstream refuses (401) is renewed once for all\n' +
+        'requests in flight. Prints where it listens, then serves until SIGTERM or Ctrl-C.',
+    )
+    .argument('[names...]', 'a profile, with --upstream; else tables [proxy.NAME], all of them by default')
+    .option('--upstream <url>', 'where requests go; its path is put before theirs')
+    .option('--listen <address>', '127.0.0.1:PORT, [::1]:PORT, unix:/path or systemd (default: 127.0.0.1:0)')
+    .option('--client-auth <file>', 'clients must show the secret that is written to this file at each start')
+    .option('--max-body <size>', 'longest body of a request (default: 1GiB)')
+    .option('--ca-file <path>', 'certificate authorities for the upstream, trusted beside the usual ones')
+    .addHelpText(
+      'after',
+      '\nExample:\n  tokctl proxy corp --upstream https://api.example.com --listen 127.0.0.1:8080',
+    )
+    .action((names: string[], flags: ProxyFlags) => run(context => serve(context, names, flags)))
+}
+
+async function serve(context: CommandContext, names: readonly string[], flags: ProxyFlags): Promise<void> {
+  const { app, clock, environment, options, signal, renewHere } = context
+  const chosen =
+    flags.upstream === undefined
+      ? await fromTables(context, names, flags)
+      : [fromFlags(names, flags, environment)]
+  const tokens = residentTokens({ app, environment, clock, configFlag: options.config, warn })
+  renewHere(tokens.renew)
+  const written: { readonly path: string; readonly secret: Secret }[] = []
+  try {
+    const routes: ProxyRoute[] = []
+    for (const settings of chosen) {
+      const route = await routeOf(settings, context)
+      if (route.clientSecret !== undefined && settings.client_auth !== undefined) {
+        writeFileAtomic(settings.client_auth, route.clientSecret.expose(), environment.pid)
+        written.push({ path: settings.client_auth, secret: route.clientSecret })
+      }
+      routes.push(route)
+    }
+    // Elsewhere a system does not say whose a connection is.
+    const uid = environment.platform === 'linux' ? environment.uid : undefined
+    const proxy = await startProxy(routes, { clock, tokens, uid })
+    const stopping = signal()
+    for (const address of proxy.addresses) writePart(`${address}\n`)
+    await notifyServiceManager('READY=1', environment)
+    if (!stopping.aborted)
+      await new Promise<void>(resolve => stopping.addEventListener('abort', () => resolve()))
+    const release = holdSignals()
+    await notifyServiceManager('STOPPING=1', environment)
+    await proxy.close()
+    release()
+  } finally {
+    tokens.clear()
+    for (const { path, secret } of written) removeSecret(path, secret)
+  }
+}
+
+function fromFlags(names: readonly string[], flags: ProxyFlags, { cwd }: Environment): ProxySettings {
+  const [profile, ...others] = names
+  if (profile === undefined || others.length > 0) {
+    throw new TokctlError('usage', '--upstream is for one profile', {
+      hint: 'write: tokctl proxy PROFILE --upstream URL, or a table [proxy.NAME] for each route',
+    })
+  }
+  const absolute = (path: string): string => (isAbsolute(path) ? path : join(cwd, path))
+  const max_body = flags.maxBody === undefined ? defaultMaxBody : parseSize(flags.maxBody)
+  if (max_body === undefined) {
+    throw new TokctlError('usage', `--max-body: "${flags.maxBody?.slice(0, 40)}" is not a size`, {
+      hint: 'write it like --max-body 64KiB, 10MiB or 2GiB',
+    })
+  }
+  return {
+    name: profile,
+    profile,
+    listen: readListen(flags.listen ?? '127.0.0.1:0'),
+    upstream: (flags.upstream ?? '').replace(/\/+$/, ''),
+    max_body,
+    ...(flags.clientAuth === undefined ? {} : { client_auth: absolute(flags.clientAuth) }),
+    ...(flags.caFile === undefined ? {} : { ca_file: absolute(flags.caFile) }),
+  }
+}
+
+async function fromTables(
+  { environment, options }: CommandContext,
+  names: readonly string[],
+  flags: ProxyFlags,
+): Promise<ProxySettings[]> {
+  const tables = await loadProxies(environment, options.config)
+  const [first] = Object.keys(flags)
+  if (first !== undefined && (names.length !== 1 || first !== 'listen')) {
+    const flag = first.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
+    throw new TokctlError('usage', `--${flag} goes with --upstream`, {
+      hint: 'write: tokctl proxy PROFILE --upstream URL',
+    })
+  }
+  if (tables.size === 0) {
+    throw new TokctlError('usage', 'there is nothing to listen for', {
+      hint: 'write: tokctl proxy PROFILE --upstream URL, or a table [proxy.NAME] with profile, listen and upstream',
+    })
+  }
+  const chosen = names.length > 0 ? names : [...tables.keys()]
+  return chosen.map(name => {
+    const found = tables.get(name)
+    if (found === undefined) {
+      throw new TokctlError('usage', `there is no table [proxy.${name.slice(0, 64)}]`, {
+        hint: `write one of: ${[...tables.keys()].join(', ')}; a profile wants --upstream`,
+      })
+    }
+    return flags.listen === undefined ? found : { ...found, listen: readListen(flags.listen) }
+  })
+}
+
+function readListen(text: string): ListenAddress {
+  const listen = parseListen(text)
+  if (typeof listen !== 'string') return listen
+  throw new TokctlError('usage', `--listen: ${listen}`, { hint: 'write: --listen 127.0.0.1:8080' })
+}
+
+async function routeOf(settings: ProxySettings, { app, environment }: CommandContext): Promise<ProxyRoute> {
+  const { name, listen, upstream, max_body, client_auth } = settings
+  const profile = await app.profile(settings.profile)
+  const parts = parseUrl(upstream)
+  if ('problem' in parts || parts.query !== '' || parts.fragment !== '') {
+    const why = 'problem' in parts ? parts.problem : 'a query or a fragment does not belong in it'
+    throw new TokctlError('usage', `--upstream: ${why}`, {
+      hint: 'write: --upstream https://api.example.com',
+    })
+  }
+  if (parts.scheme === 'http' && !isLoopback(parts.host)) {
+    throw new TokctlError('usage', `--upstream: plain http carries a token for everyone to read`, {
+      hint: `write: --upstream https://${parts.host}`,
+    })
+  }
+  // Who wrote down where a token may go means it here too.
+  if (profile.match.length > 0 && match(upstream, [profile]) === undefined) {
+    throw new TokctlError(
+      'config_invalid',
+      `proxy "${name}": the match of profile "${profile.name}" does not cover ${upstream}`,
+      { hint: `add "${upstream}" to its match, or take another profile`, profile: profile.name },
+    )
+  }
+  if (listen.kind === 'inherited' && !isActivated(environment)) {
+    throw new TokctlError('usage', `proxy "${name}": the service manager opened no socket`, {
+      hint: 'start it by a .socket unit with one ListenStream, or name an address: --listen 127.0.0.1:8080',
+    })
+  }
+  if (listen.kind === 'tcp' && environment.platform !== 'linux' && client_auth === undefined) {
+    warn(`proxy "${name}": every user of this machine can reach it; --client-auth FILE asks for a secret`)
+  }
+  const url = new URL(upstream)
+  return {
+    name,
+    profile: profile.name,
+    listen,
+    upstream: { origin: url.origin, host: url.host, path: parts.path.replace(/\/+$/, '') },
+    dispatcher: await app.upstream(url.origin, settings, profile),
+    authorization: token => `${scheme(token, profile)} ${token.accessToken.expose()}`,
+    clientSecret: client_auth === undefined ? undefined : new Secret(randomBytes(32).toString('base64url')),
+    maxBodyBytes: max_body,
+  }
+}
+
+/** @see sd_listen_fds(3) */
+function isActivated({ env, pid }: Environment): boolean {
+  return env['LISTEN_PID'] === String(pid) && env['LISTEN_FDS'] === '1'
+}
+
+function removeSecret(path: string, secret: Secret): void {
+  try {
+    if (new Secret(readFileSync(path, 'utf8')).equals(secret)) unlinkSync(path)
+  } catch {
+    // Another proxy has written its own there, or it is gone.
+  }
+}

@@ -1,0 +1,104 @@
+import { clientAuthField } from './admission.ts'
+
+/** Fields that speak of one connection (RFC 9110 §7.6.1), or that undici and we write ourselves. */
+const hopByHop = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authentication-info',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+])
+
+/** Never taken from a client: what we say ourselves, and what would tell the upstream another route than the one that was. */
+const notFromClients = new Set([
+  ...hopByHop,
+  'host',
+  'authorization',
+  'expect',
+  clientAuthField,
+  'forwarded',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'x-forwarded-proto',
+  'x-forwarded-server',
+  'x-original-url',
+  'x-rewrite-url',
+  'x-real-ip',
+])
+
+/** Never passed to clients: they would let a web page read the answer, or lead a client past us. */
+const notFromUpstreams = new Set([
+  ...hopByHop,
+  'access-control-allow-origin',
+  'access-control-allow-credentials',
+  'access-control-allow-headers',
+  'access-control-allow-methods',
+  'access-control-allow-private-network',
+  'access-control-expose-headers',
+  'access-control-max-age',
+  'alt-svc',
+  'strict-transport-security',
+])
+
+/**
+ * The header fields that go to the upstream: those of the client, less its credentials and what concerns its connection.
+ *
+ * @param raw - Name, value, name, value …
+ * @param authorization - The one that is sent.
+ */
+export function requestFields(raw: readonly string[], host: string, authorization: string): string[] {
+  const fields = ['host', host, 'authorization', authorization]
+  copy(raw, notFromClients, fields)
+  return fields
+}
+
+/**
+ * The header fields that go to the client.
+ *
+ * @param raw - Name, value, name, value …
+ */
+export function answerFields(raw: readonly string[]): string[] {
+  const fields: string[] = []
+  copy(raw, notFromUpstreams, fields)
+  return fields
+}
+
+function copy(raw: readonly string[], without: ReadonlySet<string>, fields: string[]): void {
+  let named: Set<string> | undefined
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string
+    if (name.length === 10 && name.toLowerCase() === 'connection') {
+      for (const option of (raw[i + 1] as string).split(',')) {
+        const field = option.trim().toLowerCase()
+        if (field === 'close' || field === 'keep-alive' || field === 'upgrade') continue
+        named ??= new Set()
+        named.add(field)
+      }
+    }
+  }
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string
+    const lower = name.toLowerCase()
+    // What Connection names is for this hop alone; Content-Length is framing, and cannot be named away.
+    if (without.has(lower) || (named?.has(lower) && lower !== 'content-length')) continue
+    fields.push(name, raw[i + 1] as string)
+  }
+}
+
+/** undici's raw header, as text. */
+export function texts(raw: unknown): string[] {
+  if (!Array.isArray(raw)) return []
+  const found = Array<string>(raw.length)
+  for (let i = 0; i < raw.length; i++) {
+    const part: Buffer | string = raw[i]
+    found[i] = typeof part === 'string' ? part : part.toString('latin1')
+  }
+  return found
+}

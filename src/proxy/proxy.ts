@@ -1,0 +1,239 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { TokctlError } from '../core/errors.ts'
+import type { Clock } from '../core/time.ts'
+import type { Tokens } from '../core/tokens.ts'
+import { type Admission, hostsOf, type Refusal, refusalOf } from './admission.ts'
+import { answerFailure } from './failure.ts'
+import { type Exchange, type Forwarding, forward } from './forward.ts'
+import { addOne, countRequest, createRouteMetrics, prometheusText, type RouteMetrics } from './metrics.ts'
+import { peerUser } from './peer-user.ts'
+import type { ProxyRoute } from './route.ts'
+import { listenAtSocketFile } from './socket-file.ts'
+import { endUpgrade, forwardUpgrade } from './upgrade.ts'
+
+/** What all routes share. */
+export interface ProxyOptions {
+  readonly clock: Clock
+  readonly tokens: Tokens
+  /** The user whose connections are taken; `undefined` where the system does not say whose a connection is. */
+  readonly uid: number | undefined
+}
+
+/** A proxy that listens. */
+export interface LoopbackProxy {
+  /** Where each route can be reached, in their order: `http://127.0.0.1:8080` or `unix:/path`. */
+  readonly addresses: readonly string[]
+  /** Takes no more requests, lets those that run end, and ends them after ten seconds. */
+  close(): Promise<void>
+}
+
+const maxHeaderBytes = 32_768
+const maxConnections = 1024
+/** A whole request header must be there in this time. */
+const headerMs = 10_000
+/** A client that should send or take something and does not is given up. */
+const clientStallMs = 30_000
+const watchMs = 5000
+const drainMs = 10_000
+/** sd_listen_fds(3): the first one. */
+const inheritedFd = 3
+
+/**
+ * Listens for every route, and forwards what is let in with that route's token.
+ *
+ * @throws {TokctlError} `config_invalid` for an address that cannot be listened at
+ */
+export async function startProxy(
+  routes: readonly ProxyRoute[],
+  options: ProxyOptions,
+): Promise<LoopbackProxy> {
+  const all = new Map<string, RouteMetrics>()
+  for (const { name } of routes) all.set(name, createRouteMetrics())
+  const open: Listener[] = []
+  try {
+    for (const route of routes) open.push(await listen(route, all, options))
+  } catch (error) {
+    await Promise.all(open.map(listener => listener.close()))
+    throw error
+  }
+  return {
+    addresses: open.map(({ address }) => address),
+    close: async () => {
+      await Promise.all(open.map(listener => listener.close()))
+    },
+  }
+}
+
+interface Listener {
+  readonly address: string
+  close(): Promise<void>
+}
+
+async function listen(
+  route: ProxyRoute,
+  all: ReadonlyMap<string, RouteMetrics>,
+  { clock, tokens, uid }: ProxyOptions,
+): Promise<Listener> {
+  const metrics = all.get(route.name) as RouteMetrics
+  const forwarding: Forwarding = { route, metrics, clock, tokens }
+  const exchanges = new Set<Exchange>()
+  let admission: Admission = { hosts: undefined, clientSecret: route.clientSecret }
+
+  const server = createServer({ maxHeaderSize: maxHeaderBytes, headersTimeout: headerMs, requestTimeout: 0 })
+  // A field that were left out beyond a number might be the one that says who asks.
+  server.maxHeadersCount = 0
+  server.maxConnections = maxConnections
+  server.on('connection', (socket: Socket) => {
+    if (uid !== undefined && isAnothers(socket, uid)) {
+      addOne(metrics.refused, 'user')
+      socket.destroy()
+    }
+  })
+  server.on('request', (incoming, outgoing) => void serve(incoming, outgoing))
+  server.on('upgrade', (incoming: IncomingMessage, socket: Duplex, head: Buffer) => {
+    socket.on('error', () => {})
+    const refusal = refusalOf(incoming, admission) ?? upgradeRefusal(incoming)
+    if (refusal === undefined) return void forwardUpgrade(incoming, socket, head, forwarding)
+    addOne(metrics.refused, refusal.reason)
+    endUpgrade(socket, refusal.status, 'Refused', refusal.reason)
+  })
+  // Node would answer CONNECT by closing the connection without a word.
+  server.on('connect', (_: IncomingMessage, socket: Duplex) => {
+    socket.on('error', () => {})
+    addOne(metrics.refused, 'method')
+    endUpgrade(socket, 405, 'Method Not Allowed', 'method')
+  })
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    addOne(metrics.refused, 'framing')
+    const status =
+      error.code === 'HPE_HEADER_OVERFLOW' ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400
+    // A parser that lost its way says nothing of where the next request begins.
+    if (socket.writable) endUpgrade(socket, status, 'Bad Request', 'framing')
+    socket.on('error', () => {})
+    ;(socket as Socket).destroySoon()
+  })
+
+  async function serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+    outgoing.sendDate = false
+    const refusal = refusalOf(incoming, admission)
+    if (refusal !== undefined) return refuse(incoming, outgoing, refusal)
+    if (incoming.url?.startsWith('/.tokctl/')) return answerItself(incoming.url, outgoing)
+    const startedAt = clock.monotonic()
+    const exchange: Exchange = { clientTurnSince: undefined, abort() {} }
+    exchanges.add(exchange)
+    metrics.inFlight++
+    outgoing.on('close', () => {
+      exchanges.delete(exchange)
+      metrics.inFlight--
+      // 499 is nginx's word for a client that did not wait.
+      const status = outgoing.headersSent ? outgoing.statusCode : 499
+      countRequest(metrics, status, (clock.monotonic() - startedAt) / 1000)
+    })
+    await forward(incoming, outgoing, forwarding, exchange).catch(() => {
+      answerFailure(outgoing, 500, 'internal_error', 'unexpected failure')
+    })
+  }
+
+  function refuse(
+    incoming: IncomingMessage,
+    outgoing: ServerResponse,
+    { status, reason, message }: Refusal,
+  ): void {
+    addOne(metrics.refused, reason)
+    answerFailure(outgoing, status, reason, message, {
+      connection: 'close',
+      ...(status === 401 ? { 'www-authenticate': 'Bearer realm="tokctl"' } : {}),
+      ...(status === 405 ? { allow: 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS' } : {}),
+    })
+    incoming.resume()
+  }
+
+  function answerItself(url: string, outgoing: ServerResponse): void {
+    const [path] = url.split('?')
+    if (path === '/.tokctl/metrics') {
+      outgoing.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' })
+      outgoing.end(prometheusText(all))
+    } else if (path === '/.tokctl/health') {
+      const text = `${JSON.stringify({ status: 'ok', route: route.name, in_flight: metrics.inFlight })}\n`
+      outgoing.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+      outgoing.end(text)
+    } else answerFailure(outgoing, 404, 'not_found', 'there are /.tokctl/health and /.tokctl/metrics')
+  }
+
+  const watch = setInterval(() => {
+    const now = clock.monotonic()
+    for (const exchange of exchanges) {
+      if (now - (exchange.clientTurnSince ?? now) > clientStallMs) exchange.abort()
+    }
+  }, watchMs)
+  watch.unref()
+
+  const { address, hosts, remove } = await bind(server, route)
+  admission = { ...admission, hosts }
+  return {
+    address,
+    async close() {
+      clearInterval(watch)
+      const closed = new Promise<void>(resolve => server.close(() => resolve()))
+      server.closeIdleConnections()
+      const limit = setTimeout(() => {
+        for (const exchange of exchanges) exchange.abort()
+        server.closeAllConnections()
+      }, drainMs)
+      await closed
+      clearTimeout(limit)
+      remove()
+      await route.dispatcher.destroy()
+    },
+  }
+}
+
+function isAnothers(socket: Socket, uid: number): boolean {
+  const { localAddress, localPort, remoteAddress, remotePort } = socket
+  // A unix socket: its mode says who may.
+  if (localAddress === undefined || remoteAddress === undefined) return false
+  return (
+    peerUser({ localAddress, localPort: localPort ?? 0, remoteAddress, remotePort: remotePort ?? 0 }) !== uid
+  )
+}
+
+function upgradeRefusal({ method, headers }: IncomingMessage): Refusal | undefined {
+  const isWebSocket = headers.upgrade?.toLowerCase() === 'websocket' && method === 'GET'
+  // h2c would let a client speak past the checks of every further request.
+  return isWebSocket ? undefined : { status: 400, reason: 'upgrade', message: 'only WebSocket is passed on' }
+}
+
+interface Bound {
+  readonly address: string
+  readonly hosts: ReadonlySet<string> | undefined
+  remove(): void
+}
+
+async function bind(server: Server, { listen, name }: ProxyRoute): Promise<Bound> {
+  if (listen.kind === 'unix') {
+    const remove = await listenAtSocketFile(server, listen.path)
+    return { address: `unix:${listen.path}`, hosts: undefined, remove }
+  }
+  const where = listen.kind === 'tcp' ? { host: listen.host, port: listen.port } : { fd: inheritedFd }
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const place =
+        listen.kind === 'tcp' ? `${listen.host}:${listen.port}` : 'the socket of the service manager'
+      const hint =
+        error.code === 'EADDRINUSE' ? { hint: 'choose another port, or 0 for any that is free' } : {}
+      reject(
+        new TokctlError('config_invalid', `proxy "${name}": cannot listen at ${place} (${error.code})`, hint),
+      )
+    })
+    server.listen(where, resolve)
+  })
+  const address = server.address()
+  if (address === null || typeof address === 'string') {
+    return { address: `unix:${address ?? ''}`, hosts: undefined, remove() {} }
+  }
+  const { address: host, port }: AddressInfo = address
+  const shown = host.includes(':') ? `[${host}]` : host
+  return { address: `http://${shown}:${port}`, hosts: hostsOf(host, port), remove() {} }
+}

@@ -1,0 +1,96 @@
+import type { IncomingMessage } from 'node:http'
+import { Transform } from 'node:stream'
+
+/** Bodies up to this size are kept until the answer is there, so that a request can be sent a second time. */
+export const keptBodyBytes = 65_536
+
+/** The client sent more than it may, or went away in the middle. */
+export class BodyFailure extends Error {
+  readonly status: 400 | 408 | 413
+
+  constructor(status: 400 | 408 | 413, message: string) {
+    super(message)
+    this.status = status
+  }
+}
+
+/** The body of a request on its way to the upstream. */
+export type RequestBody =
+  | { readonly kind: 'none' }
+  /** Whole in memory. */
+  | { readonly kind: 'kept'; readonly bytes: Buffer }
+  | { readonly kind: 'stream'; readonly stream: Transform; readonly repeatable: () => Buffer | undefined }
+
+/**
+ * Takes the body of a request: a short one whole, a long one as a stream that remembers its beginning.
+ *
+ * @param onProgress - Told whenever the client sent something.
+ * @throws {BodyFailure} too much, or the client left
+ */
+export async function takeBody(
+  incoming: IncomingMessage,
+  maxBytes: number,
+  onProgress: () => void,
+): Promise<RequestBody> {
+  const length = incoming.headers['content-length']
+  if (length === undefined && incoming.headers['transfer-encoding'] === undefined) return { kind: 'none' }
+  if (length === '0') return { kind: 'none' }
+  if (length !== undefined && Number(length) > maxBytes) throw tooLarge(maxBytes)
+  if (length !== undefined && Number(length) <= keptBodyBytes) {
+    return { kind: 'kept', bytes: await readWhole(incoming, onProgress) }
+  }
+  return streamed(incoming, maxBytes, onProgress)
+}
+
+function readWhole(incoming: IncomingMessage, onProgress: () => void): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    incoming.on('data', (chunk: Buffer) => {
+      onProgress()
+      chunks.push(chunk)
+    })
+    incoming.on('end', () => resolve(Buffer.concat(chunks)))
+    incoming.on('error', () => reject(left()))
+    incoming.on('close', () => reject(left()))
+  })
+}
+
+function streamed(incoming: IncomingMessage, maxBytes: number, onProgress: () => void): RequestBody {
+  let kept: Buffer[] | undefined = []
+  let size = 0
+  let isWhole = false
+  const stream = new Transform({
+    transform(chunk: Buffer, _, done) {
+      onProgress()
+      size += chunk.length
+      if (size > keptBodyBytes) kept = undefined
+      kept?.push(chunk)
+      if (size > maxBytes) done(tooLarge(maxBytes))
+      else done(null, chunk)
+    },
+    flush(done) {
+      isWhole = true
+      done()
+    },
+  })
+  incoming.on('error', () => stream.destroy(left()))
+  incoming.on('close', () => {
+    if (!incoming.complete) stream.destroy(left())
+  })
+  // Whoever does not take it to its end hears of it from the answer, not from here.
+  stream.on('error', () => {})
+  incoming.pipe(stream)
+  return {
+    kind: 'stream',
+    stream,
+    repeatable: () => (isWhole && kept !== undefined ? Buffer.concat(kept) : undefined),
+  }
+}
+
+function tooLarge(maxBytes: number): BodyFailure {
+  return new BodyFailure(413, `the body is longer than ${maxBytes} bytes`)
+}
+
+function left(): BodyFailure {
+  return new BodyFailure(400, 'the client left in the middle of its request')
+}

@@ -1,0 +1,22 @@
+import type { Dispatcher } from 'undici'
+import type { Secret } from '../core/secret.ts'
+import type { Token } from '../core/token.ts'
+import type { ListenAddress } from '../profile/proxy-settings.ts'
+
+/** One address that is listened at and the one upstream behind it. */
+export interface ProxyRoute {
+  /** For metrics and messages. */
+  readonly name: string
+  readonly listen: ListenAddress
+  /** `http` or `https`; its path, without a slash at the end, is put before that of each request. */
+  readonly upstream: { readonly origin: string; readonly host: string; readonly path: string }
+  /** Makes the connections to the upstream: proxies and certificates are its own affair. */
+  readonly dispatcher: Dispatcher
+  readonly profile: string
+  /** The value of Authorization for a token: its scheme and itself. */
+  authorization(token: Token): string
+  /** What clients must show beside being here. */
+  readonly clientSecret: Secret | undefined
+  /** Bytes of a request's body. */
+  readonly maxBodyBytes: number
+}

@@ -1,0 +1,215 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { type Corp, corp } from '../support/corp.ts'
+import { startUpstream } from '../support/proxy-route.ts'
+import { program, run, type Started, start } from '../support/run.ts'
+
+/** The first line that a proxy prints: where it listens. */
+async function address(proxy: Started, n = 1): Promise<string> {
+  while (proxy.stdout.split('\n').length <= n) {
+    if (proxy.child.exitCode !== null) throw new Error(`the proxy ended: ${proxy.stderr}`)
+    await Promise.race([once(proxy.child.stdout!, 'data'), once(proxy.child, 'exit')])
+  }
+  return proxy.stdout.trimEnd()
+}
+
+/** An upstream that wants the newest token of the server. */
+async function upstreamOf(
+  { auth }: Corp,
+  isGood = (token: string) => token === `token-${auth.requests.length}`,
+) {
+  return startUpstream((incoming, outgoing) => {
+    const token = (incoming.headers.authorization ?? '').replace('Bearer ', '')
+    outgoing.writeHead(isGood(token) ? 200 : 401).end(token)
+  })
+}
+
+test('one command stands before an API: a token for forty at once, a new one when it is refused, and an end in peace', async () => {
+  const setup = await corp()
+  let refused = ''
+  const upstream = await upstreamOf(setup, token => token !== refused)
+  const proxy = start(['proxy', 'corp', '--upstream', `${upstream.origin}/api/`], setup.options)
+  const at = await address(proxy)
+  expect(at).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
+  const texts = async (n: number) =>
+    Promise.all(Array.from({ length: n }, async () => (await fetch(`${at}/me`)).text()))
+  expect(new Set(await texts(40))).toEqual(new Set(['token-1']))
+  refused = 'token-1'
+  expect(new Set(await texts(40))).toEqual(new Set(['token-2']))
+  expect(setup.auth.requests).toHaveLength(2)
+  expect(upstream.seen.every(({ url }) => url === '/api/me')).toBe(true)
+  expect(await run(['get', 'corp'], setup.options)).toMatchObject({ stdout: 'token-2\n' })
+  proxy.kill('SIGTERM')
+  expect(await proxy.done).toMatchObject({ code: 0, stdout: `${at}\n`, stderr: '' })
+})
+
+test('tables [proxy.NAME] are routes: all of them, or those that are named', async () => {
+  const setup = await corp()
+  const upstream = await upstreamOf(setup)
+  const socket = join(setup.at.path, 'api.sock')
+  const table = (name: string, listen: string) =>
+    `[proxy.${name}]\nprofile = "corp"\nlisten = "${listen}"\nupstream = "${upstream.origin}"\n`
+  const config = readFileSync(setup.at.configFile, 'utf8')
+  setup.at.writeConfig(`${config}${table('api', '127.0.0.1:0')}${table('local', `unix:${socket}`)}`)
+  const all = start(['proxy'], setup.options)
+  const lines = (await address(all, 2)).split('\n')
+  expect(lines[1]).toBe(`unix:${socket}`)
+  expect(await (await fetch(`${lines[0]}/`)).text()).toBe('token-1')
+  all.kill('SIGINT')
+  expect(await all.done).toMatchObject({ code: 0, stderr: '' })
+  expect(existsSync(socket)).toBe(false)
+  const one = start(['proxy', 'local'], setup.options)
+  expect(await address(one)).toBe(`unix:${socket}`)
+  one.kill('SIGTERM')
+  expect((await one.done).code).toBe(0)
+})
+
+const wrong: [what: string, args: string[], code: number, stderr: string][] = [
+  [
+    'a profile that nobody wrote',
+    ['crop', '--upstream', 'https://api.example.com'],
+    3,
+    'tokctl: error: unknown profile "crop"; did you mean "corp"?\n',
+  ],
+  [
+    'all interfaces',
+    ['corp', '--upstream', 'https://api.example.com', '--listen', '0.0.0.0:8080'],
+    2,
+    'tokctl: error: --listen: only a literal loopback address is listened at: 127.0.0.1 or [::1]\ntokctl: hint: write: --listen 127.0.0.1:8080\n',
+  ],
+  [
+    'a name',
+    ['corp', '--upstream', 'https://api.example.com', '--listen', 'localhost:8080'],
+    2,
+    'tokctl: error: --listen: only a literal loopback address is listened at: 127.0.0.1 or [::1]\n',
+  ],
+  [
+    'plain http to somewhere else',
+    ['corp', '--upstream', 'http://api.example.com'],
+    2,
+    'tokctl: error: --upstream: plain http carries a token for everyone to read\ntokctl: hint: write: --upstream https://api.example.com\n',
+  ],
+  [
+    'what is no URL',
+    ['corp', '--upstream', 'api.example.com'],
+    2,
+    'tokctl: error: --upstream: expected a URL such as "https://api.example.com"\n',
+  ],
+  [
+    'two profiles',
+    ['corp', 'corp', '--upstream', 'https://api.example.com'],
+    2,
+    'tokctl: error: --upstream is for one profile\n',
+  ],
+  [
+    'a size without a unit',
+    ['corp', '--upstream', 'https://api.example.com', '--max-body', '10'],
+    2,
+    'tokctl: error: --max-body: "10" is not a size\n',
+  ],
+  ['neither tables nor an upstream', [], 2, 'tokctl: error: there is nothing to listen for\n'],
+  [
+    'a socket of a service manager that is not there',
+    ['corp', '--upstream', 'https://api.example.com', '--listen', 'systemd'],
+    2,
+    'tokctl: error: proxy "corp": the service manager opened no socket\n',
+  ],
+]
+test.each(wrong)('%s is said before anything is asked', async (_, args, code, stderr) => {
+  const { auth, options } = await corp()
+  const result = await run(['proxy', ...args], options)
+  expect(result).toMatchObject({ code, stdout: '' })
+  expect(result.stderr).toContain(stderr)
+  expect(auth.requests).toEqual([])
+})
+
+test('a profile whose match does not cover the upstream gives it no token', async () => {
+  const { options } = await corp('match = ["https://api.example.com/v1"]')
+  const result = await run(['proxy', 'corp', '--upstream', 'https://api.example.com/v2'], options)
+  expect(result).toMatchObject({
+    code: 3,
+    stderr:
+      'tokctl: error: proxy "corp": the match of profile "corp" does not cover https://api.example.com/v2\n' +
+      'tokctl: hint: add "https://api.example.com/v2" to its match, or take another profile\n',
+  })
+})
+
+test('--client-auth writes a secret for its owner alone, asks for it, and takes it away', async () => {
+  const setup = await corp()
+  const upstream = await upstreamOf(setup)
+  const file = join(setup.at.path, 'secret')
+  const args = ['proxy', 'corp', '--upstream', upstream.origin, '--client-auth', file]
+  const proxy = start(args, setup.options)
+  const at = await address(proxy)
+  expect(statSync(file).mode & 0o777).toBe(0o600)
+  const secret = readFileSync(file, 'utf8')
+  expect(secret).toMatch(/^[\w-]{43}$/)
+  expect((await fetch(at)).status).toBe(401)
+  expect(await (await fetch(at, { headers: { authorization: `Bearer ${secret}` } })).text()).toBe('token-1')
+  proxy.kill('SIGTERM')
+  expect((await proxy.done).code).toBe(0)
+  expect(existsSync(file)).toBe(false)
+})
+
+test('it takes the socket that a service manager opened, and tells when it is ready and when it stops', async () => {
+  const setup = await corp()
+  const upstream = await upstreamOf(setup)
+  const told = join(setup.at.path, 'told')
+  setup.at.write('bin/systemd-notify', `#!/bin/sh\necho "$NOTIFY_SOCKET $2" >> ${told}\n`, 0o755)
+  const listener = createServer().listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const { port } = listener.address() as { port: number }
+  const { fd } = (listener as unknown as { _handle: { fd: number } })._handle
+  const command = [...program, 'proxy', 'corp', '--upstream', upstream.origin, '--listen', 'systemd']
+  const child = spawn('/bin/sh', ['-c', 'LISTEN_PID=$$ exec "$@"', 'sh', ...command], {
+    env: {
+      PATH: `${join(setup.at.path, 'bin')}:${process.env['PATH']}`,
+      HOME: setup.at.home,
+      TOKCTL_STATE_DIR: setup.at.stateDir,
+      TOKCTL_STORE: 'file',
+      CORP_SECRET: 'client-secret-canary',
+      LISTEN_FDS: '1',
+      NOTIFY_SOCKET: '/run/notify',
+    },
+    stdio: ['ignore', 'pipe', 'pipe', fd],
+  })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  const [line] = await once(child.stdout!, 'data')
+  listener.close()
+  expect(line.toString()).toBe(`http://127.0.0.1:${port}\n`)
+  expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe('token-1')
+  child.kill('SIGTERM')
+  const [code] = await once(child, 'exit')
+  expect(code).toBe(0)
+  expect(readFileSync(told, 'utf8')).toBe('/run/notify READY=1\n/run/notify STOPPING=1\n')
+})
+
+test.runIf(process.getuid?.() === 0)('another user of this machine is not served', async () => {
+  const setup = await corp()
+  const upstream = await upstreamOf(setup)
+  const proxy = start(['proxy', 'corp', '--upstream', upstream.origin], setup.options)
+  const at = await address(proxy)
+  const asked = `fetch(${JSON.stringify(at)}).then(r => r.text()).then(console.log, e => console.log(e.cause.code))`
+  const stranger = spawn(process.execPath, ['-e', asked], { uid: 65_534, gid: 65_534, cwd: '/', env: {} })
+  const [said] = await once(stranger.stdout!, 'data')
+  expect(said.toString()).toMatch(/UND_ERR_SOCKET|ECONNRESET/)
+  expect(upstream.seen).toEqual([])
+  expect(await (await fetch(at)).text()).toBe('token-1')
+  proxy.kill('SIGTERM')
+  await proxy.done
+})
+
+test('it opens no debugger, whoever asks', async () => {
+  const setup = await corp()
+  const upstream = await upstreamOf(setup)
+  const proxy = start(['proxy', 'corp', '--upstream', upstream.origin], setup.options)
+  const at = await address(proxy)
+  proxy.kill('SIGUSR1')
+  expect(await (await fetch(at)).text()).toBe('token-1')
+  proxy.kill('SIGTERM')
+  expect(await proxy.done).toMatchObject({ code: 0, stderr: '' })
+})

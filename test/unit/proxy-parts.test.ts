@@ -1,0 +1,298 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { Secret } from '../../src/core/secret.ts'
+import { type ListenAddress, parseListen, parseSize } from '../../src/profile/proxy-settings.ts'
+import { hostsOf, isPlainPath, refusalOf } from '../../src/proxy/admission.ts'
+import { answerFields, requestFields } from '../../src/proxy/header-fields.ts'
+import { countRequest, createRouteMetrics, prometheusText } from '../../src/proxy/metrics.ts'
+import { peerUser } from '../../src/proxy/peer-user.ts'
+
+const hosts = hostsOf('127.0.0.1', 7777)
+
+function request(fields: readonly [string, string][], method = 'GET', url = '/v1/me'): IncomingMessage {
+  const headers: Record<string, string> = {}
+  for (const [name, value] of fields) headers[name.toLowerCase()] ??= value
+  return { method, url, headers, rawHeaders: fields.flat() } as unknown as IncomingMessage
+}
+
+const here: [string, string] = ['Host', '127.0.0.1:7777']
+const admissions: [what: string, request: IncomingMessage, want: string | undefined][] = [
+  ['its own address', request([here]), undefined],
+  ['localhost', request([['Host', 'LocalHost:7777']]), undefined],
+  ['a name that a web page resolves to us', request([['Host', 'evil.test']]), '421 host'],
+  ['a name that begins like us', request([['Host', '127.0.0.1.evil.test:7777']]), '421 host'],
+  ['another port', request([['Host', '127.0.0.1:80']]), '421 host'],
+  ['no port where ours is not 80', request([['Host', '127.0.0.1']]), '421 host'],
+  ['a trailing dot', request([['Host', 'localhost.:7777']]), '421 host'],
+  ['no Host', request([]), '400 host'],
+  ['two of them', request([here, ['Host', 'evil.test']]), '400 host'],
+  ['its own origin', request([here, ['Origin', 'http://127.0.0.1:7777']]), undefined],
+  ['a page elsewhere', request([here, ['Origin', 'https://evil.test']]), '403 origin'],
+  ['a page without an origin', request([here, ['Origin', 'null']]), '403 origin'],
+  [
+    'a page at another port of this machine',
+    request([here, ['Origin', 'http://127.0.0.1:3000']]),
+    '403 origin',
+  ],
+  ['our origin, by https', request([here, ['Origin', 'https://127.0.0.1:7777']]), '403 origin'],
+  ['a browser, from another site', request([here, ['Sec-Fetch-Site', 'cross-site']]), '403 origin'],
+  ['a browser, from another port', request([here, ['Sec-Fetch-Site', 'same-site']]), '403 origin'],
+  ['a browser, from here', request([here, ['Sec-Fetch-Site', 'same-origin']]), undefined],
+  ['a browser, by hand', request([here, ['Sec-Fetch-Site', 'none']]), undefined],
+  ['TRACE', request([here], 'TRACE'), '405 method'],
+  ['CONNECT', request([here], 'CONNECT', 'evil.test:443'), '405 method'],
+  ['an absolute target', request([here], 'GET', 'http://evil.test/'), '400 target'],
+  ['a target without a slash', request([here], 'GET', 'http:evil.test'), '400 target'],
+  ['an asterisk', request([here], 'OPTIONS', '*'), '400 target'],
+]
+test.each(admissions)('lets in, or refuses, %s', (_, asked, want) => {
+  const refusal = refusalOf(asked, { hosts, clientSecret: undefined })
+  expect(refusal && `${refusal.status} ${refusal.reason}`).toBe(want)
+})
+
+const secrets: [what: string, fields: [string, string][], isIn: boolean][] = [
+  ['as a field of its own', [['X-Tokctl-Auth', 'client-canary']], true],
+  ['as a bearer token', [['Authorization', 'bearer client-canary']], true],
+  ['not at all', [], false],
+  ['a wrong one', [['X-Tokctl-Auth', 'client-canarz']], false],
+  ['a longer one', [['X-Tokctl-Auth', 'client-canary,client-canary']], false],
+  ['as Basic', [['Authorization', 'Basic client-canary']], false],
+]
+test.each(secrets)('the secret of the clients is shown %s', (_, fields, isIn) => {
+  const refusal = refusalOf(request([here, ...fields]), { hosts, clientSecret: new Secret('client-canary') })
+  expect(refusal?.status).toBe(isIn ? undefined : 401)
+  expect(refusal?.message ?? '').not.toContain('canary')
+})
+
+const targets: [target: string, isPlain: boolean][] = [
+  ['/', true],
+  ['/v1/items?next=//x&up=../..', true],
+  ['/a.b/.hidden/...', true],
+  ['/@evil.test/x', true],
+  ['/x:y', true],
+  ['/caf%C3%A9/a%2Fb', true],
+  ['//evil.test/x', false],
+  ['/\\evil.test/x', false],
+  ['/x#@evil.test', false],
+  ['/a/../b', false],
+  ['/..', false],
+  ['/.', false],
+  ['/a/%2e%2E/b', false],
+  ['/a/.%2e', false],
+  ['/a%2f..%2fb', false],
+  ['/a/..;x/b', false],
+  ['/a b', false],
+  ['/a\tb', false],
+  ['/é', false],
+  ['', false],
+  ['a', false],
+]
+test.each(targets)('the target %j is a plain path: %s', (target, isPlain) => {
+  expect(isPlainPath(target)).toBe(isPlain)
+})
+
+test('a plain path stays below the path of its upstream, however it is read', () => {
+  const step = fc.constantFrom(
+    '.',
+    '..',
+    '%2e',
+    '%2E.',
+    '/',
+    '//',
+    '%2f',
+    '\\',
+    'a',
+    ';',
+    '?',
+    '#',
+    '@',
+    ':',
+    'é',
+    ' ',
+  )
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 12 }), steps => {
+      const target = `/${steps.join('')}`
+      if (!isPlainPath(target)) return
+      const read = new URL(`https://api.example.com/base${target}`)
+      expect(read.host).toBe('api.example.com')
+      expect(read.pathname.startsWith('/base/')).toBe(true)
+    }),
+    { numRuns: 3000 },
+  )
+})
+
+test('what a client says of itself, of its way and of its connection does not reach the upstream', () => {
+  const given = [
+    ['Host', '127.0.0.1:7777'],
+    ['Authorization', 'Bearer attacker'],
+    ['authorization', 'Basic x'],
+    ['X-Tokctl-Auth', 'client-canary'],
+    ['Connection', 'close, Authorization, X-Secret, Content-Length'],
+    ['X-Secret', 'only for this hop'],
+    ['Keep-Alive', 'timeout=5'],
+    ['Proxy-Authorization', 'Basic p'],
+    ['Transfer-Encoding', 'chunked'],
+    ['TE', 'trailers'],
+    ['Expect', '100-continue'],
+    ['Forwarded', 'host=evil.test'],
+    ['X-Forwarded-Host', 'evil.test'],
+    ['X-Original-URL', 'https://evil.test/'],
+    ['Accept', 'a'],
+    ['Accept', 'b'],
+    ['Content-Length', '2'],
+    ['__proto__', 'x'],
+    ['constructor', 'y'],
+  ].flat()
+  expect(requestFields(given, 'api.example.com', 'Bearer ours')).toEqual(
+    [
+      ['host', 'api.example.com'],
+      ['authorization', 'Bearer ours'],
+      ['Accept', 'a'],
+      ['Accept', 'b'],
+      ['Content-Length', '2'],
+      ['__proto__', 'x'],
+      ['constructor', 'y'],
+    ].flat(),
+  )
+})
+
+test('what would open an answer to web pages, or lead a client elsewhere, is left out; the rest keeps its order and case', () => {
+  const given = [
+    ['Server', 'x'],
+    ['Access-Control-Allow-Origin', '*'],
+    ['access-control-allow-credentials', 'true'],
+    ['Proxy-Authenticate', 'Basic'],
+    ['Alt-Svc', 'h3=":443"'],
+    ['Strict-Transport-Security', 'max-age=1'],
+    ['Set-Cookie', 'a=1'],
+    ['Set-Cookie', 'b=2'],
+    ['Connection', 'keep-alive, X-Hop'],
+    ['X-Hop', '1'],
+    ['Location', 'https://elsewhere.example.com/'],
+  ].flat()
+  expect(answerFields(given)).toEqual(
+    [
+      ['Server', 'x'],
+      ['Set-Cookie', 'a=1'],
+      ['Set-Cookie', 'b=2'],
+      ['Location', 'https://elsewhere.example.com/'],
+    ].flat(),
+  )
+})
+
+const tables: [what: string, remote: string, row: string, want: number | undefined][] = [
+  [
+    'IPv4',
+    '127.0.0.1',
+    '   1: 0100007F:D431 0100007F:1E61 01 00000000:00000000 00:00000000 00000000  1000        0 1 1 0',
+    1000,
+  ],
+  [
+    'IPv6',
+    '::1',
+    '   1: 00000000000000000000000001000000:D431 00000000000000000000000001000000:1E61 01 00000000:00000000 00:00000000 00000000  1001        0 1 1 0',
+    1001,
+  ],
+  [
+    'a connection that is over, which is listed as root’s',
+    '127.0.0.1',
+    '   1: 0100007F:D431 0100007F:1E61 06 00000000:00000000 03:00000000 00000000     0        0 0 3 0',
+    undefined,
+  ],
+  [
+    'another connection',
+    '127.0.0.1',
+    '   1: 0100007F:D432 0100007F:1E61 01 00000000:00000000 00:00000000 00000000  1000        0 1 1 0',
+    undefined,
+  ],
+]
+test.each(tables)('reads whose a socket is: %s', (_, remote, row, want) => {
+  const ends = { localAddress: remote, localPort: 7777, remoteAddress: remote, remotePort: 54_321 }
+  expect(peerUser(ends, () => `  sl  local_address rem_address   st\n${row}\n`)).toBe(want)
+})
+
+test('where the kernel has no such table nobody is known', () => {
+  const ends = { localAddress: '127.0.0.1', localPort: 1, remoteAddress: '127.0.0.1', remotePort: 2 }
+  const read = (): string => {
+    throw new Error('ENOENT')
+  }
+  expect(peerUser(ends, read)).toBeUndefined()
+})
+
+test.runIf(process.platform === 'linux')('a real connection of ours is ours', async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  const [socket] = await once(server, 'connection')
+  const { localAddress, localPort, remoteAddress, remotePort } = socket
+  expect(peerUser({ localAddress, localPort, remoteAddress, remotePort })).toBe(process.getuid?.())
+  expect(readFileSync('/proc/net/tcp', 'utf8')).toContain('local_address')
+  client.destroy()
+  socket.destroy()
+  server.close()
+})
+
+const addresses: [text: string, want: ListenAddress | undefined][] = [
+  ['127.0.0.1:8080', { kind: 'tcp', host: '127.0.0.1', port: 8080 }],
+  ['127.1.2.3:0', { kind: 'tcp', host: '127.1.2.3', port: 0 }],
+  ['[::1]:8080', { kind: 'tcp', host: '::1', port: 8080 }],
+  ['[0:0:0:0:0:0:0:1]:8080', { kind: 'tcp', host: '::1', port: 8080 }],
+  ['unix:/run/api.sock', { kind: 'unix', path: '/run/api.sock' }],
+  ['systemd', { kind: 'inherited' }],
+  ['localhost:8080', undefined],
+  ['0.0.0.0:8080', undefined],
+  ['[::]:8080', undefined],
+  ['[::11]:8080', undefined],
+  ['[fe80::1]:8080', undefined],
+  ['[::ffff:127.0.0.1]:8080', undefined],
+  ['192.168.1.1:8080', undefined],
+  ['127.0.0.1.evil.test:8080', undefined],
+  ['127.1:8080', undefined],
+  ['127.0.0.1:65536', undefined],
+  ['127.0.0.1', undefined],
+  [':8080', undefined],
+  ['8080', undefined],
+  ['unix:api.sock', undefined],
+  ['', undefined],
+]
+test.each(addresses)('listens at %j: %j', (text, want) => {
+  const found = parseListen(text)
+  expect(typeof found === 'string' ? undefined : found).toEqual(want)
+})
+
+test.each([
+  ['64KiB', 65_536],
+  ['10MiB', 10_485_760],
+  ['2GiB', 2_147_483_648],
+  ['10', undefined],
+  ['1.5GiB', undefined],
+  ['10MB', undefined],
+  ['-1KiB', undefined],
+])('the size %j is %j bytes', (text, bytes) => {
+  expect(parseSize(text)).toBe(bytes)
+})
+
+test('metrics are the text that Prometheus reads, and their buckets add up', () => {
+  const metrics = createRouteMetrics()
+  for (const [status, seconds] of [
+    [200, 0.001],
+    [200, 0.3],
+    [401, 60],
+  ] as const) {
+    countRequest(metrics, status, seconds)
+  }
+  const text = prometheusText(new Map([['api', metrics]]))
+  expect(text).toContain('tokctl_proxy_requests_total{route="api",code="200"} 2\n')
+  expect(text).toContain('tokctl_proxy_request_duration_seconds_bucket{route="api",le="0.005"} 1\n')
+  expect(text).toContain('tokctl_proxy_request_duration_seconds_bucket{route="api",le="0.5"} 2\n')
+  expect(text).toContain('tokctl_proxy_request_duration_seconds_bucket{route="api",le="+Inf"} 3\n')
+  expect(text).toContain('tokctl_proxy_request_duration_seconds_count{route="api"} 3\n')
+  for (const line of text.trimEnd().split('\n')) {
+    expect(line).toMatch(/^(# (HELP|TYPE) tokctl_proxy_\w+ \S.*|tokctl_proxy_\w+\{[^{}]*\} [\d.]+)$/)
+  }
+})
