@@ -114,7 +114,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
   const logsHttp = options.debugHttp || asked === 'http'
   let waitTold = false
   let signal: AbortSignal | undefined
-  let renewHere: ((profile: string) => void) | undefined
+  let renewHere: ((profile: string) => Promise<unknown>) | undefined
   const trace = (message: string): void => {
     if (isVerbose) tell(`tokctl: ${message}\n`)
   }

@@ -27,7 +27,7 @@ export interface CommandContext {
   /** What is done at the end of every run, for a command that gives this process to another program. */
   settle(): void
   /** For a command that stays: tokens are renewed by this, not by a process of their own. */
-  renewHere(renew: (profile: string) => void): void
+  renewHere(renew: (profile: string) => Promise<unknown>): void
 }
 
 /** What a command does. */
