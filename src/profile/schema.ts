@@ -4,6 +4,7 @@ import {
   type KeySpec,
   type KeyTable,
   type KeyType,
+  proxyKeys,
   sourceKeys,
   storeKeys,
 } from './keys.ts'
@@ -33,8 +34,11 @@ export function configSchema(): Schema {
         propertyNames: { pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' },
         additionalProperties: { oneOf: sources.map(name => ref(name)) },
       },
-      // Its keys are the validator's alone.
-      proxy: { description: 'routes of tokctl proxy, by their names', type: 'object' },
+      proxy: {
+        description: 'routes of tokctl proxy, by their names',
+        type: 'object',
+        additionalProperties: tableOf(proxyKeys),
+      },
     }),
     definitions: {
       ...Object.fromEntries(sources.map(name => [name, sourceSchema(name)])),
@@ -158,6 +162,11 @@ const types: Readonly<Record<KeyType, Schema | ((spec: KeySpec) => Schema)>> = {
   json: {},
   dotted,
   flag: { type: 'boolean' },
+  listen: {
+    type: 'string',
+    pattern: '^(systemd|unix:/.+|127(\\.\\d{1,3}){3}:\\d{1,5}|\\[[0-9a-fA-F:]+\\]:\\d{1,5})$',
+  },
+  size: { type: 'string', pattern: '^\\d{1,6}(KiB|MiB|GiB)$' },
   port: { type: 'integer', minimum: 1, maximum: 65_535 },
   id: {
     anyOf: [

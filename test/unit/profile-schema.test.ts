@@ -66,6 +66,14 @@ const samples: Readonly<Record<KeyType, readonly [good: readonly unknown[], bad:
   patterns: [[['https://api.example.com', 'git.example.com'], []], ['https://a.example.com']],
   secret: [secrets, [{ keychain: { service: 'a' } }, { profile: 'a' }]],
   path: [['a', '/a', '~/a'], []],
+  listen: [
+    ['127.0.0.1:8080', '127.1.2.3:0', '[::1]:8080', 'unix:/run/api.sock', 'systemd'],
+    ['localhost:8080', '0.0.0.0:80', '127.0.0.1', 'unix:api.sock', '8080'],
+  ],
+  size: [
+    ['64KiB', '10MiB', '2GiB'],
+    ['10', '1.5GiB', '10MB'],
+  ],
   command: [
     [['a'], ['a', '', 'b']],
     [['a', 7], ['']],
