@@ -4,7 +4,7 @@
 _tokctl_spec() {
   commands='' options='' values='' kinds='' repeats=''
   case $1 in
-    '') commands='get exec refresh login logout reject status watch ci doctor prune trust untrust init profile helper setup secret completion' ;;
+    '') commands='get exec refresh login logout reject status watch ci doctor prune trust untrust init proxy profile helper setup secret completion' ;;
     'get') options='-o --output --force --cached --min-validity --timeout' values='-o:form --output:form --min-validity:- --timeout:-' kinds='profile' ;;
     'exec') options='--min-validity --timeout' values='--min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'refresh') options='--if-stale --timeout' values='--timeout:-' kinds='profile' ;;
@@ -19,6 +19,7 @@ _tokctl_spec() {
     'trust') options='--yes' kinds='file' ;;
     'untrust') kinds='file' ;;
     'init') options='--provider --set --secret-stdin --sealed-files --no-check --no-get' values='--provider:provider --set:-' kinds='-' ;;
+    'proxy') options='--upstream --listen --client-auth --max-body --ca-file' values='--upstream:- --listen:- --client-auth:file --max-body:- --ca-file:file' kinds='-' repeats='1' ;;
     'profile') commands='list show add remove test' ;;
     'profile list') options='--json' ;;
     'profile show') options='--json' kinds='profile' ;;

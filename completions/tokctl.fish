@@ -8,7 +8,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
     set repeats
     switch $path
         case ''
-            set commands 'get'\t'print an access token' 'exec'\t'run a program with tokens' 'refresh'\t'renew a token now' 'login'\t'sign in' 'logout'\t'sign out and forget' 'reject'\t'report a refused token' 'status'\t'show each token\'s state' 'watch'\t'keep tokens fresh, in files and behind local identity endpoints' 'ci'\t'hand tokens to a CI job' 'doctor'\t'find what is wrong' 'prune'\t'drop what nobody can use' 'trust'\t'trust a project\'s file' 'untrust'\t'end that trust' 'init'\t'make a profile by questions, and get its first token' 'profile'\t'list and edit profiles' 'helper'\t'answer another tool' 'setup'\t'connect another tool' 'secret'\t'keep secrets' 'completion'\t'complete in a shell'
+            set commands 'get'\t'print an access token' 'exec'\t'run a program with tokens' 'refresh'\t'renew a token now' 'login'\t'sign in' 'logout'\t'sign out and forget' 'reject'\t'report a refused token' 'status'\t'show each token\'s state' 'watch'\t'keep tokens fresh, in files and behind local identity endpoints' 'ci'\t'hand tokens to a CI job' 'doctor'\t'find what is wrong' 'prune'\t'drop what nobody can use' 'trust'\t'trust a project\'s file' 'untrust'\t'end that trust' 'init'\t'make a profile by questions, and get its first token' 'proxy'\t'a proxy that adds tokens' 'profile'\t'list and edit profiles' 'helper'\t'answer another tool' 'setup'\t'connect another tool' 'secret'\t'keep secrets' 'completion'\t'complete in a shell'
         case 'get'
             set options '-o'\t'what to print: token, header, json, curl, netrc, env' '--output'\t'what to print: token, header, json, curl, netrc, env' '--force'\t'ask for a new token, however good the kept one is' '--cached'\t'never touch the network; fail when nothing usable is kept' '--min-validity'\t'the token must live at least this long' '--timeout'\t'for the whole call, waiting included (default: 30s)'
             set values '-o:form' '--output:form' '--min-validity:-' '--timeout:-'
@@ -60,6 +60,11 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
             set options '--provider'\t'what gives the token: see "tokctl profile add --list"' '--set'\t'what the provider needs, or any other key of the profile' '--secret-stdin'\t'read the secret from stdin' '--sealed-files'\t'keep secrets in sealed files, where there is no keychain' '--no-check'\t'do not ask the server whether it is there' '--no-get'\t'do not get a token at the end'
             set values '--provider:provider' '--set:-'
             set kinds -
+        case 'proxy'
+            set options '--upstream'\t'where requests go; its path is put before theirs' '--listen'\t'127.0.0.1:PORT, [::1]:PORT, unix:/path or systemd (default: 127.0.0.1:0)' '--client-auth'\t'clients must show the secret that is written to this file at each start' '--max-body'\t'longest body of a request (default: 1GiB)' '--ca-file'\t'certificate authorities for the upstream, trusted beside the usual ones'
+            set values '--upstream:-' '--listen:-' '--client-auth:file' '--max-body:-' '--ca-file:file'
+            set kinds -
+            set repeats 1
         case 'profile'
             set commands 'list'\t'Lists the profiles, one a line: name, source, URLs.' 'show'\t'Shows one profile with all its settings. A secret is shown as the reference it is, never as its value.' 'add'\t'write a profile for a provider' 'remove'\t'take a profile out of the configuration' 'test'\t'fetch a token once and show what it is like'
         case 'profile list'

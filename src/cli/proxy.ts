@@ -35,7 +35,7 @@ interface ProxyFlags {
 export const define: Define = (program, run) => {
   program
     .command('proxy')
-    .summary('a loopback reverse proxy that adds the token')
+    .summary('a proxy that adds tokens')
     .description(
       'Listens on this machine alone and passes requests on to one upstream, with the token of a profile in\n' +
         'the place of whatever the client sent. A token that the upstream refuses (401) is renewed once for all\n' +
