@@ -3,8 +3,8 @@ import { type AddressInfo, isIP } from 'node:net'
 import { exitCodeOf, TokctlError } from '../core/errors.ts'
 import type { Clock } from '../core/time.ts'
 import type { Tokens } from '../core/tokens.ts'
+import { peerUser } from '../proxy/peer-user.ts'
 import type { IdentityProtocol, IdentityReply } from './identity-replies.ts'
-import { peerUser } from './peer-user.ts'
 
 /** What an endpoint stands on. */
 export interface EndpointOptions {
@@ -96,8 +96,8 @@ async function answer(
   if (headers.origin !== undefined || headers['sec-fetch-site'] !== undefined) {
     return protocol.failure(403, 'not_for_pages', 'a web page is not answered')
   }
-  const client = { address: socket.remoteAddress ?? '', port: socket.remotePort ?? 0 }
-  const user = peerUser(client, { address: socket.localAddress ?? '', port })
+  const { localAddress = '', remoteAddress = '', remotePort = 0 } = socket
+  const user = peerUser({ localAddress, localPort: port, remoteAddress, remotePort })
   if (uid !== undefined && user !== undefined && user !== uid && user !== 0) {
     return protocol.failure(403, 'another_user', 'another user is not answered')
   }

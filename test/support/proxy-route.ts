@@ -48,6 +48,7 @@ export function scriptedTokens(): ScriptedTokens {
     },
     peek: () => (failure === undefined ? token : undefined),
     get,
+    fresh: async () => ({ token: await get(), refreshAt: undefined }),
     reject: async () => {},
     forget: async () => {},
     replace(_, refused) {
