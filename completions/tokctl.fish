@@ -8,7 +8,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
     set repeats
     switch $path
         case ''
-            set commands 'get'\t'print an access token' 'exec'\t'run a program with tokens' 'refresh'\t'renew a token now' 'login'\t'sign in' 'logout'\t'sign out and forget' 'reject'\t'report a refused token' 'status'\t'show each token\'s state' 'watch'\t'keep tokens fresh, in files and behind local identity endpoints' 'ci'\t'hand tokens to a CI job' 'doctor'\t'find what is wrong' 'prune'\t'drop what nobody can use' 'trust'\t'trust a project\'s file' 'untrust'\t'end that trust' 'init'\t'make a profile by questions, and get its first token' 'proxy'\t'a proxy that adds tokens' 'profile'\t'list and edit profiles' 'helper'\t'answer another tool' 'setup'\t'connect another tool' 'secret'\t'keep secrets' 'completion'\t'complete in a shell'
+            set commands 'get'\t'print an access token' 'exec'\t'run a program with tokens' 'refresh'\t'renew a token now' 'login'\t'sign in' 'logout'\t'sign out and forget' 'reject'\t'report a refused token' 'status'\t'show each token\'s state' 'watch'\t'keep tokens fresh' 'ci'\t'hand tokens to a CI job' 'doctor'\t'find what is wrong' 'prune'\t'drop what nobody can use' 'trust'\t'trust a project\'s file' 'untrust'\t'end that trust' 'init'\t'make a first profile' 'proxy'\t'a proxy that adds tokens' 'profile'\t'list and edit profiles' 'helper'\t'answer another tool' 'setup'\t'connect another tool' 'secret'\t'keep secrets' 'completion'\t'complete in a shell'
         case 'get'
             set options '-o'\t'what to print: token, header, json, curl, netrc, env' '--output'\t'what to print: token, header, json, curl, netrc, env' '--force'\t'ask for a new token, however good the kept one is' '--cached'\t'never touch the network; fail when nothing usable is kept' '--min-validity'\t'the token must live at least this long' '--timeout'\t'for the whole call, waiting included (default: 30s)'
             set values '-o:form' '--output:form' '--min-validity:-' '--timeout:-'
@@ -38,8 +38,8 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
             set options '--json'\t'for programs' '--watch'\t'draw it again each second until Ctrl-C; with --json a line at each change'
             set kinds profile
         case 'watch'
-            set options '--file'\t'write each token into this file (0600); {profile} in it stands for the name' '--format'\t'what is in the file: token, json, curl, netrc' '--template'\t'what is in the file: {token}, {token_type}, {scope}, {expires_at}, {profile}' '--aws'\t'answer the AWS SDKs there, as a container credentials endpoint' '--gce'\t'answer the Google SDKs there, as a metadata server' '--azure'\t'answer the Azure SDKs there, as IDENTITY_ENDPOINT' '--variables'\t'where the variables for these go (default: in the state directory)' '--on-change'\t'run this, without a shell, when there is a new token' '--on-login-required'\t'run this, without a shell, when a person must sign in' '--pass-token'\t'put the token into the environment of the first, as TOKEN' '--once'\t'renew what is stale, write it, and end' '--install'\t'write a user unit that runs this command: systemd'
-            set values '--file:file' '--format:form' '--template:-' '--aws:-' '--gce:-' '--azure:-' '--variables:file' '--on-change:-' '--on-login-required:-' '--install:-'
+            set options '--file'\t'write it there (0600); {profile} is the name' '--format'\t'token, json, curl, netrc' '--template'\t'such as "{token} {expires_at}"' '--aws'\t'answer the AWS SDKs there' '--gce'\t'answer the Google SDKs there' '--azure'\t'answer the Azure SDKs there' '--on-change'\t'run this when there is a new token' '--on-login-required'\t'run this when a person must sign in' '--pass-token'\t'put the token into its environment, as TOKEN' '--once'\t'renew what is stale, write it, and end' '--install'\t'write a user unit that does this: systemd'
+            set values '--file:file' '--format:form' '--template:-' '--aws:-' '--gce:-' '--azure:-' '--on-change:-' '--on-login-required:-' '--install:-'
             set kinds profile
             set repeats 1
         case 'ci'
@@ -57,11 +57,11 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
         case 'untrust'
             set kinds file
         case 'init'
-            set options '--provider'\t'what gives the token: see "tokctl profile add --list"' '--set'\t'what the provider needs, or any other key of the profile' '--secret-stdin'\t'read the secret from stdin' '--sealed-files'\t'keep secrets in sealed files, where there is no keychain' '--no-check'\t'do not ask the server whether it is there' '--no-get'\t'do not get a token at the end'
+            set options '--provider'\t'what gives the token: see "tokctl profile add --list"' '--set'\t'what the provider needs, or any other key of the profile' '--secret-stdin'\t'read the secret from stdin' '--sealed-files'\t'keep secrets in files, where there is no keychain' '--no-check'\t'do not ask the server whether it is there' '--no-get'\t'do not get a token at the end'
             set values '--provider:provider' '--set:-'
             set kinds -
         case 'proxy'
-            set options '--upstream'\t'where requests go; its path is put before theirs' '--listen'\t'127.0.0.1:PORT, [::1]:PORT, unix:/path or systemd (default: 127.0.0.1:0)' '--client-auth'\t'clients must show the secret that is written to this file at each start' '--max-body'\t'longest body of a request (default: 1GiB)' '--ca-file'\t'certificate authorities for the upstream, trusted beside the usual ones'
+            set options '--upstream'\t'its path is put before that of requests' '--listen'\t'127.0.0.1:PORT, [::1]:PORT, unix:/path, systemd' '--client-auth'\t'ask clients for the secret written there' '--max-body'\t'longest body of a request (default: 1GiB)' '--ca-file'\t'authorities for the upstream, beside the usual ones'
             set values '--upstream:-' '--listen:-' '--client-auth:file' '--max-body:-' '--ca-file:file'
             set kinds -
             set repeats 1

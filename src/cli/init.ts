@@ -25,7 +25,7 @@ interface InitOptions {
 export const define: Define = (program, run) => {
   program
     .command('init')
-    .summary('make a profile by questions, and get its first token')
+    .summary('make a first profile')
     .description(
       'Asks for the provider and what it needs, checks that its server is there, writes the profile, keeps its secret in the keychain and gets a token once. Whatever is said with an option is not asked.',
     )
@@ -33,12 +33,12 @@ export const define: Define = (program, run) => {
     .option('--provider <provider>', 'what gives the token: see "tokctl profile add --list"')
     .option('--set <key=value>', 'what the provider needs, or any other key of the profile', collect, [])
     .option('--secret-stdin', 'read the secret from stdin')
-    .option('--sealed-files', 'keep secrets in sealed files, where there is no keychain')
+    .option('--sealed-files', 'keep secrets in files, where there is no keychain')
     .option('--no-check', 'do not ask the server whether it is there')
     .option('--no-get', 'do not get a token at the end')
     .addHelpText(
       'after',
-      '\nExample:\n  tokctl init corp --provider oidc --set issuer=https://idp.example.com \\\n    --set client_id=build-bot --set client_secret=env:CORP_SECRET --no-check --no-get',
+      '\nExample:\n  tokctl init corp --provider oidc --set issuer=https://idp.example.com \\\n    --set client_id=build-bot --set client_secret=env:CORP_SECRET \\\n    --no-check --no-get',
     )
     .action((name: string | undefined, options: InitOptions) => run(context => init(name, options, context)))
 }

@@ -37,16 +37,16 @@ export const define: Define = (program, run) => {
     .command('proxy')
     .summary('a proxy that adds tokens')
     .description(
-      'Listens on this machine alone and passes requests on to one upstream, with the token of a profile in\n' +
-        'the place of whatever the client sent. A token that the upstream refuses (401) is renewed once for all\n' +
-        'requests in flight. Prints where it listens, then serves until SIGTERM or Ctrl-C.',
+      'Passes requests of this machine on to one upstream, with the token of a profile. A\n' +
+        'token that is refused (401) is renewed once for all requests in flight. Prints\n' +
+        'where it listens, and serves until it is ended.',
     )
-    .argument('[names...]', 'a profile, with --upstream; else tables [proxy.NAME], all of them by default')
-    .option('--upstream <url>', 'where requests go; its path is put before theirs')
-    .option('--listen <address>', '127.0.0.1:PORT, [::1]:PORT, unix:/path or systemd (default: 127.0.0.1:0)')
-    .option('--client-auth <file>', 'clients must show the secret that is written to this file at each start')
+    .argument('[names...]', 'a profile, with --upstream; else tables [proxy.NAME], or all')
+    .option('--upstream <url>', 'its path is put before that of requests')
+    .option('--listen <address>', '127.0.0.1:PORT, [::1]:PORT, unix:/path, systemd')
+    .option('--client-auth <file>', 'ask clients for the secret written there')
     .option('--max-body <size>', 'longest body of a request (default: 1GiB)')
-    .option('--ca-file <path>', 'certificate authorities for the upstream, trusted beside the usual ones')
+    .option('--ca-file <path>', 'authorities for the upstream, beside the usual ones')
     .addHelpText(
       'after',
       '\nExample:\n  tokctl proxy corp --upstream https://api.example.com --listen 127.0.0.1:8080',

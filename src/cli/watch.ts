@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, unlinkSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import { Option } from 'commander'
 import { writeFileAtomic } from '../core/atomic-file.ts'
 import { TokctlError } from '../core/errors.ts'
 import { runProgram } from '../core/run-program.ts'
@@ -44,30 +45,22 @@ const hookMs = 30_000
 export const define: Define = (program, run) => {
   program
     .command('watch')
-    .summary('keep tokens fresh, in files and behind local identity endpoints')
-    .description(
-      'Keeps the tokens of profiles fresh until it is ended. One process watches a profile; a second one says so, exit 5.',
-    )
+    .summary('keep tokens fresh')
+    .description('Keeps tokens fresh until it is ended; one process does it for a profile.')
     .argument('<profiles...>', 'profiles of the configuration')
-    .option('--file <path>', 'write each token into this file (0600); {profile} in it stands for the name')
-    .option('--format <form>', `what is in the file: ${fileFormats.join(', ')}`, fileFormats[0])
-    .option(
-      '--template <text>',
-      'what is in the file: {token}, {token_type}, {scope}, {expires_at}, {profile}',
-    )
-    .option('--aws <host:port>', 'answer the AWS SDKs there, as a container credentials endpoint')
-    .option('--gce <host:port>', 'answer the Google SDKs there, as a metadata server')
-    .option('--azure <host:port>', 'answer the Azure SDKs there, as IDENTITY_ENDPOINT')
-    .option('--variables <path>', 'where the variables for these go (default: in the state directory)')
-    .option('--on-change <command>', 'run this, without a shell, when there is a new token')
-    .option('--on-login-required <command>', 'run this, without a shell, when a person must sign in')
-    .option('--pass-token', 'put the token into the environment of the first, as TOKEN')
+    .option('--file <path>', 'write it there (0600); {profile} is the name')
+    .option('--format <form>', `${fileFormats.join(', ')}`, fileFormats[0])
+    .option('--template <text>', 'such as "{token} {expires_at}"')
+    .option('--aws <host:port>', 'answer the AWS SDKs there')
+    .option('--gce <host:port>', 'answer the Google SDKs there')
+    .option('--azure <host:port>', 'answer the Azure SDKs there')
+    .addOption(new Option('--variables <path>', 'where their variables are written').hideHelp())
+    .option('--on-change <command>', 'run this when there is a new token')
+    .option('--on-login-required <command>', 'run this when a person must sign in')
+    .option('--pass-token', 'put the token into its environment, as TOKEN')
     .option('--once', 'renew what is stale, write it, and end')
-    .option('--install <manager>', 'write a user unit that runs this command: systemd')
-    .addHelpText(
-      'after',
-      '\nCOMMAND is words with spaces between them, or a JSON array of strings. It finds TOKCTL_PROFILE and TOKCTL_EVENT.\n\nExample:\n  tokctl watch corp --file ~/.cache/corp.token',
-    )
+    .option('--install <manager>', 'write a user unit that does this: systemd')
+    .addHelpText('after', '\nExample:\n  tokctl watch corp --file ~/corp.token --once')
     .action((names: string[], options: WatchOptions, command: { parent: { rawArgs: string[] } | null }) =>
       run(context => watch([...new Set(names)], options, command.parent?.rawArgs ?? [], context)),
     )

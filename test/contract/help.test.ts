@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { dirname } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type CommandNode, commandTree } from '../../src/cli/command-tree.ts'
@@ -36,7 +37,10 @@ test('what is said of a command fits its column on the first screen', () => {
 
 /** What an example needs before it, and what shows that one runs which ends with nobody to end it. */
 const special: Readonly<
-  Record<string, { readonly before?: string; readonly config?: string; readonly until?: RegExp }>
+  Record<
+    string,
+    { readonly before?: string; readonly config?: string; readonly until?: RegExp; readonly prints?: RegExp }
+  >
 > = {
   'tokctl login': {
     config: `[profile.corp]
@@ -52,6 +56,8 @@ client_id = "cli"
 printf '[profile.here]\\nsource = "command"\\ncommand = ["true"]\\n' > .tokctl.toml
 tokctl trust --yes ./.tokctl.toml`,
   },
+  'tokctl init': { before: 'tokctl profile remove corp' },
+  'tokctl proxy': { prints: /^http:\/\/127\.0\.0\.1:8080$/m },
   'tokctl profile add': { before: 'tokctl profile remove corp' },
   'tokctl secret delete': { before: 'echo hush | tokctl secret set corp-client' },
 }
@@ -65,7 +71,7 @@ const stubs: Readonly<Record<string, string>> = {
 describe('its example', () => {
   test.each(named)('of %s runs as it stands', async (name, node) => {
     const { at, options } = await corp('match = ["https://api.example.com"]\n')
-    const { before = '', config, until } = special[name] ?? {}
+    const { before = '', config, until, prints } = special[name] ?? {}
     if (config !== undefined) at.writeConfig(config)
     const shim = at.write('bin/tokctl', `#!/bin/sh\nexec "${program.join('" "')}" "$@"\n`, 0o755)
     for (const [stub, text] of Object.entries(stubs)) at.write(`bin/${stub}`, text, 0o755)
@@ -81,6 +87,12 @@ describe('its example', () => {
     const call = { ...options, env, cwd: at.home, program: ['sh', '-c', script] }
     if (until !== undefined) {
       await start([], call).waitForStderr(until)
+      return
+    }
+    if (prints !== undefined) {
+      const { child } = start([], call)
+      const [said] = await once(child.stdout!, 'data')
+      expect(said.toString()).toMatch(prints)
       return
     }
     const { code, stderr } = await run([], call)
