@@ -1,5 +1,5 @@
 import { TokctlError } from '../core/errors.ts'
-import { type Ask, authorization, type Grant, isWireText, type Protocol, reply } from './protocol.ts'
+import { type Ask, authorization, type Grant, type Protocol, reply } from './protocol.ts'
 
 /**
  * Go's `GOAUTH` commands. Without arguments it tells what is at hand; with a URL, which answered with a 4xx, it gets the
@@ -15,7 +15,7 @@ export const protocol: Protocol = {
     const [url, ...rest] = args
     if (rest.length > 0) throw new TokctlError('usage', 'helper goauth: expected at most one URL')
     if (url === undefined) return { kind: 'list' }
-    if (/^https:\/\//i.test(url) && isWireText(url)) return { kind: 'get', of: { url } } satisfies Ask
+    if (/^https:\/\/[\x21-\x7e]+$/i.test(url)) return { kind: 'get', of: { url } } satisfies Ask
     throw new TokctlError('usage', 'helper goauth: expected an https URL')
   },
 

@@ -146,12 +146,12 @@ const rows: readonly Row[] = [
     name: 'goauth',
     ask: name => ({ args: ['goauth', `https://${name}/`], input: 'HTTP/1.1 401 Unauthorized\n\n' }),
     ours: host,
-    answer: `${url}\n\nAuthorization: Bearer token-1\n\n`,
+    answer: `${url}\nhttps://${host}\n\nAuthorization: Bearer token-1\n\n`,
     long: name => ({
       args: ['goauth', `https://${name}/`],
       input: `HTTP/1.1 401 Unauthorized\nX: ${long}\n\n`,
     }),
-    refused: silence,
+    refused: onStderr(2),
     failed: onStderr,
   },
   {

@@ -878,6 +878,7 @@ permissions = { contents = "read", pull_requests = "write" }
 api_url = "https://github.example.com/api/v3/"
 [profile.cmd]
 source = "command"
+pass_env = ["HTTP_TOKEN"]
 command = ["./bin/mint", "", "--x"]
 timeout = "500ms"
 [profile.st]
