@@ -4,7 +4,6 @@ import type { Plan, Step } from '../ci/ci-system.ts'
 import { writeFileAtomic } from '../core/atomic-file.ts'
 import { printable, TokctlError } from '../core/errors.ts'
 import { defaultTimeoutMs } from '../core/manager.ts'
-import { childEnvironment } from '../core/program.ts'
 import { readRegularFile } from '../core/read-file.ts'
 import { Secret } from '../core/secret.ts'
 import { shellWord } from '../core/shell-word.ts'
@@ -103,7 +102,7 @@ function said(title: string, names: readonly string[], { isMasked, told }: Plan)
   return `tokctl: ${title}: ${hidden}\ntokctl: ${title}: ${all} ${told}\n`
 }
 
-async function take(step: Step, { environment }: CommandContext, signal: AbortSignal): Promise<void> {
+async function take(step: Step, { app, environment }: CommandContext, signal: AbortSignal): Promise<void> {
   switch (step.kind) {
     case 'say':
       return writeOut(step.text)
@@ -114,7 +113,7 @@ async function take(step: Step, { environment }: CommandContext, signal: AbortSi
     case 'run': {
       const { runProgram } = await import('../core/run-program.ts')
       const { command, input } = step
-      const env = childEnvironment(environment.env)
+      const env = await app.childEnvironment(undefined)
       const result = await runProgram({ command, env, input, timeoutMs: agentMs, signal, maxBytes: 65_536 })
       if (result.exitCode === 0) return
       const what = command.slice(0, 3).join(' ')

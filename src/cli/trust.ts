@@ -1,3 +1,4 @@
+import { realpathSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 import { loadConfig } from '../profile/load.ts'
@@ -153,6 +154,14 @@ function lines(
     else if ('secret' in ref)
       told.push(`reads the secret ${ref.secret}, kept with: tokctl secret set ${ref.secret}`)
   }
+  if (profile.source === 'ci') {
+    told.push("takes the CI job's own identity token")
+    if (profile.token_env !== undefined) told.push(`reads the variable ${whole(profile.token_env)}`)
+    if (profile.token_file !== undefined)
+      told.push(`reads the file ${shownFile(profile.token_file, path, environment.home)}`)
+  }
+  if (keys['key_file'] !== undefined && keys['token_endpoint'] === undefined)
+    told.push('sends to the token_uri that its key file names, whatever that says by then')
   for (const address of new Set(addresses(profile))) {
     const isKnown = known.has(originOf(address))
     told.push(`sends to ${whole(address)}${isKnown ? '' : ', which your own configuration does not name'}`)
@@ -172,7 +181,18 @@ function words(command: readonly string[]): string {
   return command.map(word => (/^[\w@%+=:,./~-]+$/.test(word) ? word : whole(JSON.stringify(word)))).join(' ')
 }
 
+// A link that the project brings may lead anywhere, and elsewhere tomorrow.
 function shownFile(file: string, project: string, home: string): string {
-  const isInside = file.startsWith(`${dirname(project)}/`)
-  return `${shownPath(file, home)}${isInside ? '' : ', outside the project'}`
+  const real = realPath(file)
+  const isInside = real.startsWith(`${realPath(dirname(project))}/`)
+  const target = real === file ? '' : `, a link to ${shownPath(real, home)}`
+  return `${shownPath(file, home)}${target}${isInside ? '' : ', outside the project'}`
+}
+
+function realPath(file: string): string {
+  try {
+    return realpathSync(file)
+  } catch {
+    return file
+  }
 }

@@ -44,12 +44,16 @@ export const tool: Tool = {
 }
 
 /** The values of each key, in their order. */
-type Settings = ReadonlyMap<string, readonly string[]>
+interface Settings extends ReadonlyMap<string, readonly string[]> {
+  /** All of them as they stand in the file: git takes helpers in that order. */
+  readonly inOrder: readonly (readonly [key: string, value: string])[]
+}
 
 async function readSettings(machine: Machine): Promise<Settings> {
   const command = ['git', 'config', '--global', '--null', '--get-regexp', '^credential\\.']
   const { exitCode, stdout, stderr } = await machine.run(command)
   const settings = new Map<string, string[]>()
+  const inOrder: [string, string][] = []
   // 1: nothing was found.
   if (exitCode !== 0 && exitCode !== 1) {
     const said = stderr.trim().split('\n').at(-1) ?? ''
@@ -58,16 +62,41 @@ async function readSettings(machine: Machine): Promise<Settings> {
   for (const entry of stdout.split('\0')) {
     const at = entry.indexOf('\n')
     const key = at < 0 ? entry : entry.slice(0, at)
-    if (key !== '') settings.set(key, [...(settings.get(key) ?? []), at < 0 ? '' : entry.slice(at + 1)])
+    if (key === '') continue
+    const value = at < 0 ? '' : entry.slice(at + 1)
+    settings.set(key, [...(settings.get(key) ?? []), value])
+    inOrder.push([key, value])
   }
-  return settings
+  return Object.assign(settings, { inOrder })
 }
 
 function additions({ url, hasPaths }: Origin, helper: string, settings: Settings): Change[] {
+  refuseWhoIsTold(url, settings)
   const changes = helperChanges(`credential.${url}.helper`, helper, settings)
   const [usePath] = settings.get(`credential.${url}.usehttppath`) ?? []
   if (hasPaths && usePath === undefined) changes.push(config(`credential.${url}.useHttpPath`, 'true'))
   return changes
+}
+
+// git tells each helper that stands below ours of every sign-in that went well, and one that stores writes our token down.
+function refuseWhoIsTold(url: string, { inOrder }: Settings): void {
+  const own = inOrder.findLastIndex(([key]) => key.startsWith(`credential.${url}.`))
+  const told = inOrder.find(([key, value], index) => {
+    if (value === '' || isOurs.test(value)) return false
+    // A section that is not there yet comes last.
+    if (key === 'credential.helper') return own >= 0 && index > own
+    return key === `credential.${url}/.helper`
+  })
+  if (told === undefined) return
+  const [key, value] = told
+  const shown = /^\s*!/.test(value) ? 'a command of the shell' : `"${value.slice(0, 80)}"`
+  throw new TokctlError(
+    'config_invalid',
+    `git: ${key}, which is ${shown}, would be told the token for ${url}`,
+    {
+      hint: `move it above [credential "${url}"] in git's configuration, or take it out and run: tokctl setup git --store`,
+    },
+  )
 }
 
 function helperChanges(key: string, helper: string, settings: Settings): Change[] {
@@ -86,8 +115,12 @@ function removals(origins: readonly Origin[] | undefined, settings: Settings): C
   for (const [key, values] of settings) {
     const [isHelper, url] = /^credential\.(?:(.+)\.)?helper$/.exec(key) ?? []
     if (isHelper === undefined || !values.some(value => isOurs.test(value))) continue
-    if (values.some(value => value !== '' && !isOurs.test(value))) continue
     if (origins !== undefined && !origins.some(origin => origin.url === url)) continue
+    // What somebody added since stays, and so does the empty value before it.
+    if (values.some(value => value !== '' && !isOurs.test(value))) {
+      changes.push(config('--unset-all', key, isOurs.source))
+      continue
+    }
     changes.push(config('--unset-all', key))
     if (url !== undefined && settings.has(`credential.${url}.usehttppath`)) {
       changes.push(config('--unset-all', `credential.${url}.useHttpPath`))

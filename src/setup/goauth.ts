@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
-import { appendLines, linesOf, removeLines } from './lines.ts'
+import { appendLines, linesOf, removeLines, replaceLine } from './lines.ts'
 import { taken } from './places.ts'
 import type { Machine, Tool } from './setup.ts'
 import { quotedWords } from './words.ts'
@@ -26,15 +26,14 @@ export const tool: Tool = {
       if (others.length === commands.length) return { changes: [] }
       // What is taken where nothing is set.
       const isDefault = others.length === 0 || (others.length === 1 && others[0] === 'netrc')
-      const rest = isDefault ? without : before!.replace(`GOAUTH=${there}`, `GOAUTH=${others.join('; ')}`)
+      const rest = isDefault ? without : replaceLine(before!, at, `GOAUTH=${others.join('; ')}`)
       return { changes: [{ file, before, after: rest === '' ? undefined : rest, says: [`- ${lines[at]}`] }] }
     }
     if (there === 'off') throw taken(file, 'GOAUTH', there, 'run: go env -u GOAUTH')
     const value = [quotedWords([...machine.program, 'helper', 'goauth'], 'go'), ...others].join('; ')
     if (there === value) return { changes: [] }
     const line = `GOAUTH=${value}`
-    const after =
-      there === undefined ? appendLines(before, [line]) : before!.replace(`GOAUTH=${there}`, () => line)
+    const after = there === undefined ? appendLines(before, [line]) : replaceLine(before!, at, line)
     return { changes: [{ file, before, after, says: [`+ ${line}`] }] }
   },
 }

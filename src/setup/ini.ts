@@ -8,24 +8,39 @@ export interface IniEntry {
   readonly line: number
 }
 
-/** Lists the keys of an INI text. What belongs to the value before it, as an indented line does, is left out. */
+/** Lists the keys of an INI text. What belongs to the value before it, as a line that is indented further does, is left out. */
 export function iniEntries(text: string): IniEntry[] {
   const entries: IniEntry[] = []
   let section = ''
+  let indent = Number.POSITIVE_INFINITY
   for (const [line, content] of linesOf(text).entries()) {
     const header = sectionOf(content)
-    if (header !== undefined) section = header
-    const found = /^([^\s=:#;[][^=:]*?)\s*[=:]\s*(.*?)\s*$/.exec(content)
-    if (found !== null) entries.push({ section, key: found[1]!, value: found[2]!, line })
+    if (header !== undefined) {
+      section = header
+      indent = Number.POSITIVE_INFINITY
+    }
+    const found = /^(\s*)([^\s=:#;[][^=:]*?)\s*[=:]\s*(.*?)\s*$/.exec(content)
+    if (found === null || found[1]!.length > indent) continue
+    indent = found[1]!.length
+    entries.push({ section, key: found[2]!, value: found[3]!, line })
   }
   return entries
 }
 
 /** Adds lines to a section, right below its header; makes the section where there is none. */
 export function addToSection(text: string | undefined, section: string, lines: readonly string[]): string {
-  const header = linesOf(text ?? '').findIndex(line => sectionOf(line) === section)
+  const all = linesOf(text ?? '')
+  const header = all.findIndex(line => sectionOf(line) === section)
   if (text === undefined || header < 0) return appendLines(text, [`[${section}]`, ...lines])
-  return header === linesOf(text).length - 1 ? appendLines(text, lines) : insertLines(text, header + 1, lines)
+  if (header === all.length - 1) return appendLines(text, lines)
+  // What stands below with a larger indentation would be read as a part of our value.
+  const first = iniEntries(text).find(entry => entry.line > header)
+  const indent = first?.section === section ? (/^\s*/.exec(all[first.line]!)?.[0] ?? '') : ''
+  return insertLines(
+    text,
+    header + 1,
+    lines.map(line => indent + line),
+  )
 }
 
 /** Takes lines away, and a header at the very end that then has nothing below it. */

@@ -72,7 +72,9 @@ export function onPath(
   const file = join(directory, name)
   if (remove) return launcherChange(file, undefined, machine)
   const found = machine.find(name)
-  const isOurs = found === file
+  // npm puts the package's own program there where its prefix is ~/.local.
+  const isPackaged = found === file && machine.read(file)?.includes("tokctl.js'") === true
+  const isOurs = found === file && !isPackaged
   if (found !== undefined && !isOurs && !around) return []
   const path = (machine.env['PATH'] ?? '').split(':')
   const hint = `run: npm install --global tokctl, or put ${directory} first on PATH`

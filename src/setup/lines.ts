@@ -28,6 +28,13 @@ export function insertLines(text: string, at: number, lines: readonly string[]):
   return before.join('') + lines.map(line => line + end).join('') + all.slice(at).join('\n')
 }
 
+/** Puts a line in the place of the one of that number, counted from 0. */
+export function replaceLine(text: string, at: number, line: string): string {
+  const all = text.split('\n')
+  all[at] = line + (all[at]?.endsWith('\r') ? '\r' : '')
+  return all.join('\n')
+}
+
 /** Takes lines away. */
 export function removeLines(text: string, isOurs: (line: string, index: number) => boolean): string {
   const all = text.split('\n')

@@ -61,7 +61,8 @@ export function namedProfile(tool: string, { profile }: SetupAsk): Profile {
   })
 }
 
-/** Says that somebody else's setting stands where ours would go. */
+/** Says that somebody else's setting stands where ours would go. A command line of the shell may hold a password. */
 export function taken(where: string, what: string, value: string, hint: string): TokctlError {
-  return new TokctlError('config_invalid', `${where}: ${what} is "${value.slice(0, 80)}" already`, { hint })
+  const shown = /^\s*!/.test(value) ? 'a command of the shell' : `"${value.slice(0, 80)}"`
+  return new TokctlError('config_invalid', `${where}: ${what} is ${shown} already`, { hint })
 }

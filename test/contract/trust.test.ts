@@ -227,6 +227,40 @@ token = { secret = "dev" }
   expect((await tokctl(['trust'])).stderr).toBe('~/src/shop/.tokctl.toml is trusted as it is\n')
 })
 
+test('a job’s identity, the end of a link, and an address that stands in a key file are shown too', async () => {
+  const { at, tokctl } = await shop()
+  at.write('home/.ssh/id_rsa', 'private')
+  symlinkSync(join(at.home, '.ssh'), join(at.home, 'src', 'shop', 'keys'))
+  at.write(
+    'home/src/shop/.tokctl.toml',
+    `[profile.job]
+source = "ci"
+provider = "kubernetes"
+token_file = "/etc/passwd"
+[profile.other]
+source = "ci"
+token_env = "CORP_SECRET"
+[profile.link]
+source = "static"
+token = { file = "keys/id_rsa" }
+[profile.robot]
+source = "jwt_bearer"
+key_file = "robot.json"
+`,
+    0o644,
+  )
+  const { stderr } = await tokctl(['trust', '--yes'])
+  for (const line of [
+    "takes the CI job's own identity token",
+    'reads the file /etc/passwd, outside the project',
+    'reads the variable CORP_SECRET',
+    'reads the file ~/src/shop/keys/id_rsa, a link to ~/.ssh/id_rsa, outside the project',
+    'sends to the token_uri that its key file names, whatever that says by then',
+  ]) {
+    expect(stderr).toContain(`    ${line}\n`)
+  }
+})
+
 describe('the user’s own is out of its reach', () => {
   test('a name of the user’s is refused, and one that the user takes later is the user’s', async () => {
     const { tokctl, at, auth, file } = await shop()

@@ -6,7 +6,14 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { applyChange } from '../../src/setup/apply.ts'
 import { addToSection, iniEntries, removeFromSection } from '../../src/setup/ini.ts'
 import { removeMember, setMember } from '../../src/setup/json-text.ts'
-import { appendLines, insertLines, lineEnd, linesOf, removeLines } from '../../src/setup/lines.ts'
+import {
+  appendLines,
+  insertLines,
+  lineEnd,
+  linesOf,
+  removeLines,
+  replaceLine,
+} from '../../src/setup/lines.ts'
 import { quotedWords, shellWords } from '../../src/setup/words.ts'
 
 const isOurs = (line: string): boolean => line.startsWith('ours')
@@ -179,4 +186,15 @@ describe('a change', () => {
     )
     expect(readFileSync(path, 'utf8')).toBe('a\n')
   })
+})
+
+test('a key above others that are indented is indented as they are, so that they are not read as a part of it', () => {
+  const text = '[global]\n    index-url = https://pypi.example.com\n    timeout = 60\n'
+  const added = addToSection(text, 'global', ['keyring-provider = subprocess'])
+  expect(added).toBe(text.replace('[global]\n', '[global]\n    keyring-provider = subprocess\n'))
+  expect(iniEntries(added).map(({ key }) => key)).toEqual(['keyring-provider', 'index-url', 'timeout'])
+})
+
+test('a line is put in the place of one of that number, whatever stands in a comment above', () => {
+  expect(replaceLine('# A=1\r\nA=1\r\n', 1, 'A=$&2')).toBe('# A=1\r\nA=$&2\r\n')
 })

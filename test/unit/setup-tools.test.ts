@@ -465,10 +465,32 @@ describe('by the tool’s own means', () => {
     })
   })
 
+  test.each([
+    ['below ours', 'credential.https://r.example.helper\n\0', 'credential.helper'],
+    ['below a section that is there', 'credential.https://r.example.username\nme\0', 'credential.helper'],
+    ['under another spelling', '', 'credential.https://r.example/.helper'],
+  ])('git: a helper that stores, %s, would be told our token: it is named', async (_, before, key) => {
+    const hint = "in git's configuration, or take it out and run: tokctl setup git --store"
+    await expect(
+      git(`${before}${key}\nstore\0`, { profiles: [matching('r', 'r.example')] }),
+    ).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: `git: ${key}, which is "store", would be told the token for https://r.example`,
+      hint: `move it above [credential "https://r.example"] ${hint}`,
+    })
+  })
+
+  test('git: a helper of the shell is not quoted, since it may hold a password', async () => {
+    const key = 'credential.https://r.example.helper'
+    await expect(
+      git(`${key}\n!f() { echo password=hush; }; f\0`, { profiles: [matching('r', 'r.example')] }),
+    ).rejects.toMatchObject({ message: `git: ${key} is a command of the shell already` })
+  })
+
   test('git: what is ours is left, renewed or taken away, and that of another is an error', async () => {
     const key = 'credential.https://reg.example.com:5000.helper'
     const ask = { profiles: [matching('r', 'reg.example.com:5000')] }
-    expect(await git(`${key}\n\0${key}\n${mine}\0credential.helper\nstore\0`, ask)).toEqual([])
+    expect(await git(`credential.helper\nstore\0${key}\n\0${key}\n${mine}\0`, ask)).toEqual([])
     expect(await git(`${key}\n!/old/tokctl helper git\0`, ask)).toEqual([
       `git config --global --unset-all ${key}`,
       `git config --global --add ${key} `,
