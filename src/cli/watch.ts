@@ -88,6 +88,7 @@ async function watch(
     configFlag: context.options.config,
     warn: () => {},
   })
+  context.renewHere(tokens.renew)
   const signal = context.signal()
   await app.whileWatching(names, async () => {
     const sinks = profiles.map(profile => sinkOf(profile, options, asked, context))

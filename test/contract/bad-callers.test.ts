@@ -5,7 +5,7 @@ import { type BadInput, type BadInputs, canary, holds } from '../support/bad-inp
 import { program, scratch, start } from '../support/run.ts'
 
 // Whoever calls: another tool with what somebody wrote into a URL, a shell with what somebody wrote into an argument, and an
-// environment that others may have shaped. Requests to a proxy have a table of their own beside it, as soon as there is one.
+// environment that others may have shaped. Requests to the proxy have a table of their own in proxy.test.ts.
 
 const asked = (protocol: string, op: string, input: string | Uint8Array, more: BadInput = {}): BadInput => ({
   kept: 'fresh',

@@ -4,8 +4,10 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { makeCertificates } from '../support/certificates.ts'
 import { type Corp, corp } from '../support/corp.ts'
 import { startUpstream } from '../support/proxy-route.ts'
+import { startRawServer } from '../support/raw-server.ts'
 import { program, run, type Started, start } from '../support/run.ts'
 
 /** The first line that a proxy prints: where it listens. */
@@ -212,4 +214,27 @@ test('it opens no debugger, whoever asks', async () => {
   expect(await (await fetch(at)).text()).toBe('token-1')
   proxy.kill('SIGTERM')
   expect(await proxy.done).toMatchObject({ code: 0, stderr: '' })
+})
+
+test('an upstream whose certificate nobody vouches for gets not a byte; with its authority named it is asked', async () => {
+  const setup = await corp()
+  const certificates = makeCertificates()
+  onTestFinished(() => certificates.remove())
+  const upstream = await startRawServer(
+    'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine',
+    certificates.server,
+  )
+  onTestFinished(() => upstream.close())
+  const args = ['proxy', 'corp', '--upstream', `https://127.0.0.1:${upstream.port}`]
+  for (const [more, status] of [
+    [[], 502],
+    [['--ca-file', certificates.caFile], 200],
+  ] as const) {
+    const proxy = start([...args, ...more], setup.options)
+    const answer = await fetch(await address(proxy))
+    expect(answer.status).toBe(status)
+    expect(upstream.requests).toHaveLength(status === 200 ? 1 : 0)
+    proxy.kill('SIGTERM')
+    expect((await proxy.done).code).toBe(0)
+  }
 })

@@ -19,7 +19,7 @@ import { decodeRecord } from '../../src/store/record.ts'
 import { newSealingKey, seal, unseal } from '../../src/store/seal.ts'
 
 // Everything that reads bytes from elsewhere, one function each: `test/unit/fuzz.test.ts` feeds them by fast-check,
-// `npm run fuzz` by what the code has not yet run. Requests to a proxy have their place here as soon as there is one.
+// `npm run fuzz` by what the code has not yet run.
 
 /** One reader of bytes. */
 export interface FuzzTarget {
