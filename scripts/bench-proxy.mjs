@@ -14,6 +14,13 @@ const seconds = 4
 const connections = 64
 const scratch = mkdtempSync(join(tmpdir(), 'tokctl-proxy-bench-'))
 const children = []
+const labels = {
+  direct: 'nothing: the upstream itself',
+  nginx: 'nginx',
+  haproxy: 'haproxy',
+  bare: 'a bare node:http proxy',
+  tokctl: '`tokctl proxy`',
+}
 
 try {
   await main()
@@ -68,7 +75,7 @@ async function startAll(port) {
       .join(' ')
     writeFileSync(
       file,
-      `worker_processes 1; daemon off; pid ${at}/pid; error_log /dev/null;
+      `${process.getuid() === 0 ? 'user root; ' : ''}worker_processes 1; daemon off; pid ${at}/pid; error_log /dev/null;
 events { worker_connections 1024; }
 http { access_log off; keepalive_requests 1000000; ${places}
 upstream up { server 127.0.0.1:${port.direct}; keepalive 64; keepalive_requests 1000000; }
@@ -128,14 +135,6 @@ http.createServer((incoming, outgoing) => {
   ]
   run(process.execPath, [join(root, 'bin', 'tokctl.js'), '--config', config, ...args])
   for (const name of Object.keys(port)) await reachable(port[name])
-}
-
-const labels = {
-  direct: 'nothing: the upstream itself',
-  nginx: 'nginx',
-  haproxy: 'haproxy',
-  bare: 'a bare node:http proxy',
-  tokctl: '`tokctl proxy`',
 }
 
 function run(command, args) {
