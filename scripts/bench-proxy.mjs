@@ -25,7 +25,8 @@ const labels = {
 try {
   await main()
 } finally {
-  for (const child of children) child.kill('SIGKILL')
+  // Killed outright, nginx would leave its workers behind.
+  for (const child of children) child.kill('SIGTERM')
   rmSync(scratch, { recursive: true, force: true })
 }
 
