@@ -50,7 +50,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
         case 'doctor'
             set options '--json'\t'for programs' '--no-network'\t'ask no server'
         case 'prune'
-            set options '--dry-run'\t'say what would be dropped, and drop nothing' '--logins'\t'drop the logins too that no profile here can use'
+            set options '--dry-run'\t'say what would be dropped, and drop nothing' '--logins'\t'drop logins and valid tokens too that no profile here can use'
         case 'trust'
             set options '--yes'\t'do not ask, for scripts'
             set kinds file

@@ -1,4 +1,14 @@
-import { closeSync, existsSync, lstatSync, openSync, readdirSync, readSync, unlinkSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+  unlinkSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { fileStem, type StateDir } from '../core/state-dir.ts'
 import type { Config } from '../profile/profile.ts'
@@ -13,6 +23,8 @@ const profileName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:@[a-z0-9-]{1,32})?$/
 
 /** A process elsewhere may share the directory and not our ids: what it writes takes no longer than this. */
 const writtenMs = 600_000
+/** No write takes this long: an id that is in use by then is another process's, unless that has this very file open. */
+const leftMs = 3_600_000
 const dayMs = 86_400_000
 
 /** Drops left-over files, each looked at again before it goes. */
@@ -49,9 +61,10 @@ export async function pruneFiles(config: Config, pruning: Pruning, context: Comm
   ]) {
     for (const name of namesIn(stateDir.file(directory))) {
       const pid = /\.(\d+)\.[\da-f]+\.tmp$/.exec(name)?.[1]
-      if (pid === undefined || isAlive(Number(pid))) continue
+      if (pid === undefined) continue
       const path = join(stateDir.file(directory), name)
-      if (clock.now() - changedAt(path) > writtenMs)
+      const ageMs = clock.now() - changedAt(path)
+      if (isAlive(Number(pid)) ? ageMs > leftMs && !mayHoldOpen(pid, path) : ageMs > writtenMs)
         drop(path, `temporary file ${name} of process ${pid}, which has ended`)
     }
   }
@@ -99,8 +112,10 @@ export async function pruneFiles(config: Config, pruning: Pruning, context: Comm
       const project = /@(.*)$/.exec(profile)?.[1]
       if (project !== undefined && isKnownProject(project, stateDir)) continue
       const outcome = app.outcomes.read(profile)
-      // What stayed in a store keeps its outcome.
+      // What stayed in a store keeps its outcome, and so does what may lie in one that was not looked through.
       if (pruning.stays === undefined || pruning.stays.has(profile)) continue
+      const places = [outcome?.store, outcome?.auto]
+      if (places.some(place => place !== undefined && !pruning.seen.has(place))) continue
       const what = `how the last attempt for profile "${profile}" ended`
       if (pruning.isDry) {
         pruning.drop(what)
@@ -135,6 +150,25 @@ function changedAt(path: string): number {
     return found.isFile() ? found.mtimeMs : Number.POSITIVE_INFINITY
   } catch {
     return Number.POSITIVE_INFINITY
+  }
+}
+
+/** Tells whether a process may have that file open: where the system does not say, it may. */
+function mayHoldOpen(pid: string, path: string): boolean {
+  const open = `/proc/${pid}/fd`
+  try {
+    const real = realpathSync(path)
+    return readdirSync(open).some(fd => linkIn(join(open, fd)) === real)
+  } catch {
+    return true
+  }
+}
+
+function linkIn(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined
   }
 }
 

@@ -25,6 +25,8 @@ export interface Pruning {
   readonly isDry: boolean
   /** Profiles of which something stays in a store; `undefined` once a store could not be looked through. */
   stays: Set<string> | undefined
+  /** The stores that were looked through. */
+  readonly seen: Set<string>
   drop(what: string): void
   keep(what: string, why: string): void
 }
@@ -35,10 +37,10 @@ export const define: Define = (program, run) => {
     .command('prune')
     .summary('drop what nobody can use')
     .description(
-      'Drops the tokens of profiles that are configured no more or otherwise now, and what is left of dead processes and of files that are gone. A login that could still be used stays, and is named.',
+      'Drops the tokens that are over of profiles that are configured no more or otherwise now, and what is left of dead processes and of files that are gone. What another configuration could still use stays, and is named.',
     )
     .option('--dry-run', 'say what would be dropped, and drop nothing')
-    .option('--logins', 'drop the logins too that no profile here can use')
+    .option('--logins', 'drop logins and valid tokens too that no profile here can use')
     .addHelpText('after', '\nExample:\n  tokctl prune --dry-run')
     .action((options: PruneOptions) => run(context => prune(options, context)))
 }
@@ -53,6 +55,7 @@ async function prune({ dryRun, logins }: PruneOptions, context: CommandContext):
   const pruning: Pruning = {
     isDry,
     stays: new Set(),
+    seen: new Set(),
     drop: what => lines.push(`${isDry ? 'would drop' : 'dropped'}: ${what}\n`),
     keep: (what, why) => lines.push(`kept: ${what}: ${why}\n`),
   }
@@ -65,7 +68,7 @@ async function pruneRecords(
   config: Config,
   dropsLogins: boolean,
   pruning: Pruning,
-  { app, environment }: CommandContext,
+  { app, clock, environment }: CommandContext,
 ): Promise<void> {
   const options = { environment, stateDir: app.stateDir, recorded: undefined, warn() {}, trace() {} }
   const kind = storeKind(environment, config.store)
@@ -79,6 +82,7 @@ async function pruneRecords(
         if (of !== 'profile' || !ownName.test(name)) continue
         if (!(await pruneRecord(name, store))) pruning.stays?.add(name)
       }
+      pruning.seen.add(each)
     } catch (error) {
       const { KeychainAbsent } = await import('../store/keychain-errors.ts')
       if (error instanceof KeychainAbsent && kind === 'auto') continue
@@ -112,9 +116,20 @@ async function pruneRecords(
       pruning.keep(what, 'a renewal of it has not been brought to its end')
       return false
     }
-    if ((record.refreshToken !== undefined || record.seed !== undefined) && !dropsLogins) {
-      pruning.keep(`login of profile "${name}"`, `${why}, but it could be used again; drop it with --logins`)
-      return false
+    if (!dropsLogins) {
+      // Whoever names another configuration with --config may need it at once, and a person may have signed in for it.
+      if (record.refreshToken !== undefined || record.seed !== undefined) {
+        pruning.keep(
+          `login of profile "${name}"`,
+          `${why}, but it could be used again; drop it with --logins`,
+        )
+        return false
+      }
+      const { token } = record
+      if (token !== undefined && (token.expiresAt === undefined || token.expiresAt > clock.now())) {
+        pruning.keep(what, `${why}, but it is still valid; drop it with --logins`)
+        return false
+      }
     }
     if (pruning.isDry) {
       pruning.drop(what)

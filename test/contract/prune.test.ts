@@ -1,7 +1,16 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { clientProfile, corp } from '../support/corp.ts'
+import { ahead, clientProfile, corp } from '../support/corp.ts'
 import { startKeyring } from '../support/keyring.ts'
 import { type RunOptions, run, type Scratch, start } from '../support/run.ts'
 
@@ -25,16 +34,28 @@ async function withOld(changes: Partial<RunOptions> = {}): Promise<Awaited<Retur
   return { ...made, options }
 }
 
-test('the token of a profile that is configured no more is dropped, with its outcome, and nothing else', async () => {
+/** On the same machine once what is kept there is over. */
+function later(options: RunOptions): RunOptions {
+  return { ...options, env: { ...options.env, ...ahead('+2h') } }
+}
+
+test('a valid token of a profile that is not configured here stays and is named; once it is over it goes, with its outcome and nothing else', async () => {
   const { at, options, auth } = await withOld()
   const before = kept(at)
-  const dry = await run(['prune', '--dry-run'], options)
+  // It may be another configuration's, and a sign-in that left no refresh token.
+  expect(await run(['prune'], options)).toMatchObject({
+    code: 0,
+    stdout:
+      'kept: token of profile "old" (sealed file): no such profile is configured here, but it is still valid; drop it with --logins\n',
+    stderr: '',
+  })
+  const dry = await run(['prune', '--dry-run'], later(options))
   expect(dry).toMatchObject({ code: 0, stderr: '' })
   expect(dry.stdout).toBe(
     'would drop: token of profile "old" (sealed file)\nwould drop: how the last attempt for profile "old" ended\n',
   )
   expect(kept(at)).toEqual(before)
-  const real = await run(['prune'], options)
+  const real = await run(['prune'], later(options))
   expect(real).toMatchObject({ code: 0, stdout: dry.stdout.replaceAll('would drop', 'dropped'), stderr: '' })
   expect(before.filter(name => !kept(at).includes(name))).toEqual([
     'outcomes/old.json',
@@ -42,20 +63,32 @@ test('the token of a profile that is configured no more is dropped, with its out
   ])
   expect(await run(['get', 'corp', '--cached'], options)).toMatchObject({ code: 0, stdout: 'token-1\n' })
   expect(existsSync(join(at.stateDir, 'locks', 'old.lock'))).toBe(true)
-  expect(await run(['prune'], options)).toMatchObject({ code: 0, stdout: 'nothing to drop\n' })
+  expect(await run(['prune'], later(options))).toMatchObject({ code: 0, stdout: 'nothing to drop\n' })
   expect(auth.count()).toBe(2)
 })
 
-test('the token of another configuration is dropped, unless it remembers what was refused', async () => {
+test('the token of another configuration stays while it is valid, unless --logins says otherwise, and where it remembers what was refused', async () => {
   const { at, options } = await corp()
   const own = readFileSync(at.configFile, 'utf8')
   await run(['get', 'corp'], options)
   at.writeConfig(`${own}scope = "other"\n`)
-  expect((await run(['prune'], options)).stdout).toBe('dropped: token of profile "corp" (sealed file)\n')
+  expect((await run(['prune', '--dry-run'], options)).stdout).toBe(
+    'kept: token of profile "corp" (sealed file): it was made for another configuration, but it is still valid; drop it with --logins\n',
+  )
+  expect((await run(['prune', '--logins'], options)).stdout).toBe(
+    'dropped: token of profile "corp" (sealed file)\n',
+  )
   await run(['get', 'corp'], options)
   await run(['reject', 'corp'], { ...options, input: 'token-2' })
   at.writeConfig(own)
   expect((await run(['prune'], options)).stdout).toBe('nothing to drop\n')
+})
+
+test('what may lie in a store that was not looked through keeps its outcome', async () => {
+  const { at, options } = await withOld()
+  const there = { ...options, env: { ...options.env, TOKCTL_STORE: 'memory' } }
+  expect((await run(['prune', '--logins'], there)).stdout).toBe('nothing to drop\n')
+  expect(kept(at)).toContain('outcomes/old.json')
 })
 
 describe('a login that could still be used', () => {
@@ -110,7 +143,7 @@ test('what another process is at work on stays', async () => {
   const gate = auth.hold()
   const renewing = start(['refresh', 'old', '--config', other], options)
   await gate.arrived(1)
-  expect((await run(['prune'], options)).stdout).toContain(
+  expect((await run(['prune', '--logins'], options)).stdout).toContain(
     'kept: token of profile "old" (sealed file): another process is at work on it\n',
   )
   gate.release()
@@ -132,7 +165,9 @@ test('in a keychain: ours alone, and what others keep there stays', async () => 
     input: 'theirs',
   })
   expect(others.code).toBe(0)
-  expect((await run(['prune'], inHome)).stdout).toContain('dropped: token of profile "old" (keychain)\n')
+  expect((await run(['prune', '--logins'], inHome)).stdout).toContain(
+    'dropped: token of profile "old" (keychain)\n',
+  )
   const lookup = (service: string, account: string): Promise<{ code: number | null; stdout: string }> =>
     run(['lookup', 'service', service, 'account', account], { ...inHome, program: ['secret-tool'] })
   expect((await lookup('tokctl', 'old')).stdout).toBe('')
@@ -167,9 +202,15 @@ test('left-over files: of dead processes, of configurations and projects that ar
   const hourAgo = new Date(Date.now() - 3_600_000)
   const weekAgo = new Date(Date.now() - 7 * 86_400_000)
   const dead = 4_000_000
+  const longAgo = new Date(Date.now() - 3_700_000)
+  // Its id is in use again; where it is in use by whoever writes it, that has it open.
+  const open = openSync(at.write(`state/journal/open.${process.pid}.0.tmp`, ''), 'r')
+  onTestFinished(() => closeSync(open))
   for (const [name, at_] of [
     [`state/records/a.${dead}.0.tmp`, hourAgo],
-    [`state/outcomes/a.${process.pid}.0.tmp`, hourAgo],
+    [`state/outcomes/a.${process.pid}.0.tmp`, new Date(Date.now() - 3_000_000)],
+    [`state/records/profile-corp.sealed.${process.pid}.0.tmp`, longAgo],
+    [`state/journal/open.${process.pid}.0.tmp`, longAgo],
     [`state/cache/b.${dead}.0.tmp`, new Date()],
     ['state/cache/old', weekAgo],
     ['state/cache/new', hourAgo],
@@ -183,13 +224,14 @@ test('left-over files: of dead processes, of configurations and projects that ar
   const { stdout } = await run(['prune'], options)
   expect(stdout.split('\n').slice(0, -1)).toEqual([
     `dropped: temporary file a.${dead}.0.tmp of process ${dead}, which has ended`,
+    `dropped: temporary file profile-corp.sealed.${process.pid}.0.tmp of process ${process.pid}, which has ended`,
     'dropped: what a server said of itself, older than two days (old)',
     `dropped: compiled copy of ${gone}, which is gone`,
     `dropped: trust in ${join(project, '.tokctl.toml')}, which is gone`,
     'dropped: sealed file profile-x~00ff.sealed, whose item is gone',
   ])
   const after = kept(at)
-  expect(before.filter(name => !after.includes(name))).toHaveLength(5)
+  expect(before.filter(name => !after.includes(name))).toHaveLength(6)
 })
 
 test('a project’s tokens stay while its file is there, trusted as it is or not, and go with its trust', async () => {
@@ -204,7 +246,7 @@ test('a project’s tokens stay while its file is there, trusted as it is or not
   at.write('home/shop/.tokctl.toml', `${readFileSync(file, 'utf8')}# edited\n`)
   expect((await run(['prune'], options)).stdout).toBe('nothing to drop\n')
   await run(['untrust'], there)
-  expect((await run(['prune'], options)).stdout).toMatch(
+  expect((await run(['prune', '--logins'], options)).stdout).toMatch(
     /^dropped: token of profile "dev@shop-[0-9a-f]{12}" \(sealed file\)\n/,
   )
 })
