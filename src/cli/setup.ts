@@ -1,6 +1,8 @@
-import { accessSync, constants, realpathSync, statSync } from 'node:fs'
-import { delimiter, isAbsolute, join, resolve } from 'node:path'
+import { statSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { printable, TokctlError } from '../core/errors.ts'
+import { isProgram, lookUpProgram } from '../core/find-program.ts'
+import { ownCommand } from '../core/own-command.ts'
 import { childEnvironment } from '../core/program.ts'
 import type { Profile } from '../profile/profile.ts'
 import { shownPath } from '../profile/shown-path.ts'
@@ -171,7 +173,7 @@ function machineOf(context: CommandContext): Machine {
     env,
     home,
     platform,
-    program: [...ownWords(context), ...config],
+    program: [...ownCommand(environment), ...config],
     launchers: app.stateDir.file('launchers'),
     read: readText,
     find: name => lookUp(name, env),
@@ -196,37 +198,9 @@ async function runProgram(
   return { exitCode, stdout: stdout.expose(), stderr }
 }
 
-// The name that is on PATH outlives an upgrade; where there is none, Node and the script, which need no PATH at all.
-function ownWords({ environment: { self, env, platform } }: CommandContext): string[] {
-  const [node = ''] = self
-  const script = self.at(-1)!
-  const named = platform === 'win32' ? undefined : lookUp('tokctl', env)
-  return named !== undefined && isSame(named, script) ? [named] : [node, script]
-}
-
-function isSame(a: string, b: string): boolean {
-  try {
-    return realpathSync(a) === realpathSync(b)
-  } catch {
-    return false
-  }
-}
-
 function lookUp(name: string, env: Machine['env']): string | undefined {
-  const places = isAbsolute(name)
-    ? [name]
-    : (env['PATH'] ?? '')
-        .split(delimiter)
-        .filter(isAbsolute)
-        .map(directory => join(directory, name))
-  return places.find(place => {
-    try {
-      accessSync(place, constants.X_OK)
-      return statSync(place).isFile()
-    } catch {
-      return false
-    }
-  })
+  const found = lookUpProgram(name, env)
+  return found.kind === 'found' && isProgram(found.file) ? found.file : undefined
 }
 
 function isThere(path: string): boolean {

@@ -25,7 +25,7 @@ const floors: readonly Floor[] = [
   },
   {
     name: 'files',
-    holds: /^core\/(state-dir|atomic-file|find-program|read-file|run-program)\.ts$/,
+    holds: /^core\/(state-dir|atomic-file|find-program|own-command|read-file|run-program)\.ts$/,
     on: ['words'],
   },
   { name: 'profile', holds: /^profile\//, on: ['words', 'files'] },
