@@ -359,7 +359,7 @@ export function timingOf(profile: Profile, environment: Environment): Timing {
   return {
     refreshBeforeMs: profile.refresh_before_ms,
     minValidityMs: profile.min_validity_ms,
-    jitter: () => stableJitter(machineOf(environment), profile.name),
+    jitter: of => stableJitter(machineOf(environment), profile.name, of),
   }
 }
 

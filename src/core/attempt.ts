@@ -3,7 +3,7 @@ import type { FetchRequest, Kept, Person, TokenSource } from '../source/source.t
 import type { CacheRecord } from '../store/record.ts'
 import type { Store } from '../store/store.ts'
 import { TokctlError } from './errors.ts'
-import type { GetAsk, View } from './freshness.ts'
+import { firstRenewalAt, type GetAsk, type View } from './freshness.ts'
 import { failureUntil, keepToken, rememberFailure } from './keep.ts'
 import { sessionMs } from './lease.ts'
 import { createLook } from './look.ts'
@@ -60,7 +60,7 @@ export async function attempt(ports: ManagerPorts, call: Attempt): Promise<Token
   async function lead(): Promise<Token> {
     let token: Token
     try {
-      token = await fetchOnce()
+      token = onItsOwn(await fetchOnce())
       await refuseRejected(ports, profile, token, record).catch(async error => {
         // The access token is not wanted, but the session that came with it is the only one there is now.
         if (token.refreshToken !== undefined) await keepToken(ports, call, renewal, token, false)
@@ -81,6 +81,12 @@ export async function attempt(ports: ManagerPorts, call: Attempt): Promise<Token
     await keepToken(ports, call, renewal, token)
     signal?.throwIfAborted()
     return token
+  }
+
+  function onItsOwn(token: Token): Token {
+    const followsGoodOne = person === undefined && (record?.token?.expiresAt ?? 0) > clock.now()
+    const renewAt = followsGoodOne ? undefined : firstRenewalAt(token, ports.timing(profile))
+    return renewAt === undefined ? token : { ...token, renewAt }
   }
 
   // Another machine, or another state directory, may share the store and not the lock: the session it wrote is tried once

@@ -7,9 +7,12 @@ import type { Token } from './token.ts'
 export interface Timing {
   readonly refreshBeforeMs: number | undefined
   readonly minValidityMs: number | undefined
-  /** This machine's share of the jitter for this profile, 0 to 1. Asked for only near the end of a token's life. */
-  jitter(): number
+  /** This machine's share of a jitter for this profile, 0 to 1. Asked for only near the end of a token's life. */
+  jitter(of: Jitter): number
 }
+
+/** What is jittered. The shares have nothing to do with each other, lest one spread undoes the other's. */
+export type Jitter = 'window' | 'first renewal'
 
 /** What is known of a profile's token at one moment. */
 export interface View {
@@ -117,7 +120,24 @@ export function serveNew(token: Token, ask: GetAsk, timing: Timing, now: EpochMs
 /** When a token becomes stale; `undefined` for one of unknown lifetime. */
 export function refreshAt(token: Token, timing: Timing): EpochMs | undefined {
   if (token.expiresAt === undefined) return undefined
-  return token.expiresAt - windowMs(token.expiresAt - token.obtainedAt, timing) * (1 - timing.jitter() / 5)
+  return Math.min(windowOpensAt(token, token.expiresAt, timing), token.renewAt ?? Number.POSITIVE_INFINITY)
+}
+
+function windowOpensAt({ obtainedAt }: Token, expiresAt: EpochMs, timing: Timing): EpochMs {
+  return expiresAt - windowMs(expiresAt - obtainedAt, timing) * (1 - timing.jitter('window') / 5)
+}
+
+/**
+ * When to renew a token that does not follow a good one: machines that signed in together, or came back together from an
+ * outage, are all about to renew together for ever. Once, each does so early, by its own share of half the time, and after
+ * that they are as far apart as the token lives.
+ *
+ * @returns Milliseconds since the epoch; `undefined` for a token of unknown lifetime.
+ */
+export function firstRenewalAt(token: Token, timing: Timing): EpochMs | undefined {
+  if (token.expiresAt === undefined) return undefined
+  const opensAt = windowOpensAt(token, token.expiresAt, timing)
+  return Math.round(opensAt - ((opensAt - token.obtainedAt) / 2) * timing.jitter('first renewal'))
 }
 
 /** How much life a token must have left to be handed out to whoever asks for no more, in milliseconds. */
@@ -132,10 +152,11 @@ export function expiredAt(token: Token | undefined, timing: Timing): EpochMs | u
 }
 
 /** A number from 0 to 1 that is the same at every call on this machine for this profile, and another one elsewhere. */
-export function stableJitter(machine: string, profile: string): number {
+export function stableJitter(machine: string, profile: string, of: Jitter): number {
   // FNV-1a: spread is all that is asked of it, and it spares a hit the crypto module.
   let hash = 0x811c9dc5
-  for (const char of `${machine}\n${profile}`) hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193)
+  for (const char of `${of}\n${machine}\n${profile}`)
+    hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193)
   hash ^= hash >>> 15
   return (Math.imul(hash, 0x2c1b3c6d) >>> 0) / 0xffffffff
 }
@@ -180,9 +201,10 @@ function stateOf(token: Token, ask: GetAsk, timing: Timing, now: EpochMs): 'fres
   const lifetimeMs = token.expiresAt - token.obtainedAt
   const leftMs = token.expiresAt - now
   if (leftMs <= minValidity(lifetimeMs, ask, timing)) return 'expired'
+  if (token.renewAt !== undefined && now >= token.renewAt) return 'stale'
   const window = windowMs(lifetimeMs, timing)
   if (leftMs > window) return 'fresh'
-  return leftMs > window * (1 - timing.jitter() / 5) ? 'fresh' : 'stale'
+  return leftMs > window * (1 - timing.jitter('window') / 5) ? 'fresh' : 'stale'
 }
 
 // While a token lives, asking for another one of the same length is a request wasted.

@@ -15,6 +15,8 @@ export interface Token {
   readonly obtainedAt: EpochMs
   /** `undefined`: unknown lifetime, served until refused. */
   readonly expiresAt: EpochMs | undefined
+  /** When it is to be renewed although its window is not open yet: see `firstRenewalAt`. Set as it is kept. */
+  readonly renewAt?: EpochMs
   readonly refreshToken: Secret | undefined
   /** The private key, as a JWK in JSON, that the tokens are bound to (RFC 9449). */
   readonly dpopKey?: Secret

@@ -46,6 +46,7 @@ export function encodeRecord(record: CacheRecord): Secret {
       scope: token?.scope,
       obtained_at: token?.obtainedAt,
       expires_at: token?.expiresAt,
+      renew_at: token?.renewAt,
       refresh_token: record.refreshToken?.expose(),
       dpop_key: record.dpopKey?.expose(),
       seed: record.seed,
@@ -91,7 +92,7 @@ export function decodeRecord(text: Secret): CacheRecord | 'newer' | undefined {
 const longestLifeMs = 3650 * 86_400_000
 
 function decodeToken(json: Record<string, unknown>, dpopKey: Secret | undefined): Token | undefined {
-  const { token_type, scope, obtained_at, expires_at } = json
+  const { token_type, scope, obtained_at, expires_at, renew_at } = json
   const held = json['members'] === undefined ? decodeText(json) : decodeMembers(json['members'])
   if (held === undefined) return undefined
   if (typeof token_type !== 'string' || !isInstant(obtained_at)) return undefined
@@ -104,6 +105,7 @@ function decodeToken(json: Record<string, unknown>, dpopKey: Secret | undefined)
     scope: typeof scope === 'string' ? scope : undefined,
     obtainedAt: obtained_at,
     expiresAt: expires_at,
+    ...(isInstant(renew_at) ? { renewAt: renew_at } : {}),
     refreshToken: undefined,
     ...(dpopKey === undefined ? {} : { dpopKey }),
   }

@@ -68,7 +68,7 @@ export type Answer =
   | ((request: FetchRequest, n: number) => Promise<Token> | Token)
 
 /** Makes a machine with nothing kept, whose source gives tokens of an hour. */
-export function machine(): Machine {
+export function machine({ jitter = 0 } = {}): Machine {
   const dir = mkdtempSync(join(tmpdir(), 'tokctl-manager-'))
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
   const environment = {
@@ -190,7 +190,7 @@ export function machine(): Machine {
       timing: profile => ({
         refreshBeforeMs: profile.refresh_before_ms,
         minValidityMs: profile.min_validity_ms,
-        jitter: () => 0,
+        jitter: () => jitter,
       }),
       renewLater: async profile => {
         made.renewals.push(profile.name)

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
   decide,
+  firstRenewalAt,
   type GetAsk,
   refreshAt,
   stableJitter,
@@ -310,9 +311,26 @@ describe('properties', () => {
     )
   })
 
+  test('the first renewal of a token comes in the second half of the time until its window, and turns it stale', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1000, max: 86_400_000 }), timings, (lifetime, timing) => {
+        const held = token(lifetime, lifetime)
+        const opensAt = refreshAt(held, timing)!
+        const renewAt = firstRenewalAt(held, timing)!
+        expect(renewAt).toBeGreaterThanOrEqual(Math.round((now + opensAt) / 2) - 1)
+        expect(renewAt).toBeLessThanOrEqual(Math.round(opensAt))
+        const early = { ...held, renewAt }
+        expect(refreshAt(early, timing)).toBe(Math.min(renewAt, opensAt))
+        const patient = { ...timing, minValidityMs: 0 }
+        expect(decide(view(early), plain, patient, renewAt - 1).kind).toBe('serve')
+        expect(decide(view(early), plain, patient, renewAt).kind).toBe('serve_and_refresh')
+      }),
+    )
+  })
+
   test('jitter is stable, between 0 and 1, and spreads machines out', () => {
-    const shares = Array.from({ length: 1000 }, (_, i) => stableJitter(`machine-${i}`, 'corp'))
-    expect(stableJitter('machine-1', 'corp')).toBe(shares[1])
+    const shares = Array.from({ length: 1000 }, (_, i) => stableJitter(`machine-${i}`, 'corp', 'window'))
+    expect(stableJitter('machine-1', 'corp', 'window')).toBe(shares[1])
     expect(Math.min(...shares)).toBeGreaterThanOrEqual(0)
     expect(Math.max(...shares)).toBeLessThanOrEqual(1)
     for (let decile = 0; decile < 10; decile++) {

@@ -11,6 +11,7 @@ const record: CacheRecord = {
     scope: 'a b',
     obtainedAt: 1_700_000_000_000,
     expiresAt: 1_700_003_600_000,
+    renewAt: 1_700_002_000_000,
     refreshToken: undefined,
   },
   refreshToken: new Secret('refresh-1'),
