@@ -6,7 +6,7 @@ _tokctl_spec() {
   case $1 in
     '') commands='get exec refresh login logout reject status watch ci doctor prune trust untrust init proxy profile helper setup secret completion' ;;
     'get') options='-o --output --force --cached --min-validity --timeout' values='-o:form --output:form --min-validity:- --timeout:-' kinds='profile' ;;
-    'exec') options='--min-validity --timeout' values='--min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
+    'exec') options='--min-validity --timeout --pass-env' values='--min-validity:- --timeout:- --pass-env:-' kinds='profile' repeats='1' ;;
     'refresh') options='--if-stale --timeout' values='--timeout:-' kinds='profile' ;;
     'login') options='--device --no-browser --timeout' values='--timeout:-' kinds='profile' ;;
     'logout') options='--all --timeout' values='--timeout:-' kinds='profile' ;;

@@ -14,8 +14,8 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
             set values '-o:form' '--output:form' '--min-validity:-' '--timeout:-'
             set kinds profile
         case 'exec'
-            set options '--min-validity'\t'the tokens must live at least this long' '--timeout'\t'for the tokens, waiting included (default: 30s)'
-            set values '--min-validity:-' '--timeout:-'
+            set options '--min-validity'\t'the tokens must live at least this long' '--timeout'\t'for the tokens, waiting included (default: 30s)' '--pass-env'\t'a secret of a profile that the program needs'
+            set values '--min-validity:-' '--timeout:-' '--pass-env:-'
             set kinds profile
             set repeats 1
         case 'refresh'

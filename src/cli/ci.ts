@@ -1,20 +1,17 @@
-import { appendFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Plan, Step } from '../ci/ci-system.ts'
-import { writeFileAtomic } from '../core/atomic-file.ts'
 import { printable, TokctlError } from '../core/errors.ts'
+import { findProgram } from '../core/find-program.ts'
 import { defaultTimeoutMs } from '../core/manager.ts'
-import { readRegularFile } from '../core/read-file.ts'
 import { Secret } from '../core/secret.ts'
-import { shellWord } from '../core/shell-word.ts'
+import { appendTo, checkWritable, keepIn } from './ci-files.ts'
 import { type CommandContext, type Define, durationOption } from './command.ts'
 import { writeError, writeOut } from './io.ts'
-import { fetchAll, readWanted, valuesOf } from './wanted.ts'
+import { fetchAll, loadWanted, namesOf, readWanted, valuesOf } from './wanted.ts'
 
 // stdout is the runner's here: it carries the runner's own commands, or nothing. What was done is told on stderr.
 
 const systemNames = 'github, gitlab, azure, circleci, buildkite, bitbucket, jenkins, plain'
-const maxFileBytes = 1 << 20
 const agentMs = 30_000
 const placeholder = new Secret('-')
 
@@ -64,26 +61,44 @@ async function ci(words: readonly string[], options: CiOptions, context: Command
       options.timeout === undefined ? defaultTimeoutMs : durationOption('--timeout', options.timeout),
   }
   const place = { env: environment.env, file: options.file, random: randomUUID }
+  const profiles = await loadWanted(wanted, context)
+  const names = wanted.flatMap(one => namesOf(one, profiles))
   // What cannot be handed over is told before anything is asked for.
-  system.plan(
-    wanted.map(({ variable }) => ({ name: variable, value: placeholder })),
+  const draft = system.plan(
+    names.map(name => ({ name, value: placeholder })),
     place,
   )
-  const tokens = await fetchAll(
-    wanted.map(({ profile }) => profile),
-    ask,
-    context,
-  )
+  for (const step of draft.steps) check(step, context)
+  const tokens = await fetchAll(profiles, ask, context)
   const exports = Array.from(valuesOf(wanted, tokens), ([name, value]) => ({ name, value }))
   const plan = system.plan(exports, place)
-  for (const step of plan.steps) await take(step, context, signal())
-  writeError(
-    said(
-      system.title,
-      exports.map(({ name }) => name),
-      plan,
-    ),
-  )
+  // Once more, all of them: a token takes its time, and half of it is worse than nothing.
+  for (const step of plan.steps) check(step, context)
+  for (const [i, step] of plan.steps.entries()) {
+    try {
+      await take(step, context, signal())
+    } catch (error) {
+      const done = plan.steps.slice(0, i).flatMap(reached)
+      if (!(error instanceof TokctlError) || done.length === 0) throw error
+      const { code, message, hint } = error
+      throw new TokctlError(code, `${message}; ${names.join(', ')} reached ${done.join(', ')} before that`, {
+        hint,
+      })
+    }
+  }
+  writeError(said(system.title, names, plan))
+}
+
+/** Where values are once a step is taken; what hides them is not spoken of. */
+function reached(step: Step): string[] {
+  if (step.kind === 'append' || step.kind === 'keep') return [step.path]
+  return []
+}
+
+function check(step: Step, { environment }: CommandContext): void {
+  if (step.kind === 'append' || step.kind === 'keep')
+    checkWritable(resolve(environment.cwd, step.path), step.kind === 'keep')
+  if (step.kind === 'run') findProgram(step.command[0]!, environment.env)
 }
 
 /** The name of the variable where none is given: `corp-eu` is CORP_EU_TOKEN. */
@@ -107,9 +122,9 @@ async function take(step: Step, { app, environment }: CommandContext, signal: Ab
     case 'say':
       return writeOut(step.text)
     case 'append':
-      return attempt(step.path, () => append(step.path, step.text))
+      return appendTo(resolve(environment.cwd, step.path), step.text)
     case 'keep':
-      return attempt(step.path, () => keep(resolve(environment.cwd, step.path), step.lines, environment.pid))
+      return keepIn(resolve(environment.cwd, step.path), step.lines, environment.pid)
     case 'run': {
       const { runProgram } = await import('../core/run-program.ts')
       const { command, input } = step
@@ -120,40 +135,5 @@ async function take(step: Step, { app, environment }: CommandContext, signal: Ab
       // Its own words may quote what it was given.
       throw new TokctlError('command_failed', `"${what}" failed (exit code ${result.exitCode ?? 'none'})`)
     }
-  }
-}
-
-// Another step may have left its last line open.
-function append(path: string, text: string): void {
-  const found = readRegularFile(path, maxFileBytes)
-  const isOpen = !('failure' in found) && found.bytes.length > 0 && found.bytes.at(-1) !== 0x0a
-  appendFileSync(path, isOpen ? `\n${text}` : text, { mode: 0o600 })
-}
-
-// Lines of the same name are replaced, all others stay.
-function keep(path: string, lines: ReadonlyMap<string, string>, pid: number): void {
-  const found = readRegularFile(path, maxFileBytes)
-  if ('failure' in found && found.failure !== 'missing') {
-    throw new TokctlError('output_failed', `file ${path} cannot be written: it is not a file of ours`, {
-      hint: `name another one, or run: rm ${shellWord(path)}`,
-    })
-  }
-  const before = 'failure' in found ? '' : found.bytes.toString('utf8')
-  const others = before.split('\n').filter(line => {
-    const name = /^(?:export )?(\w+)=/.exec(line)?.[1]
-    return line !== '' && (name === undefined || !lines.has(name))
-  })
-  writeFileAtomic(path, [...others, ...lines.values(), ''].join('\n'), pid)
-}
-
-function attempt(path: string, work: () => void): void {
-  try {
-    work()
-  } catch (error) {
-    if (error instanceof TokctlError) throw error
-    throw new TokctlError(
-      'output_failed',
-      `file ${path} cannot be written (${(error as NodeJS.ErrnoException).code})`,
-    )
   }
 }

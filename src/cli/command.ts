@@ -39,6 +39,11 @@ export type Run = (work: Work) => Promise<void>
 /** What each file of a command exports: it adds itself to the program. */
 export type Define = (program: Command, run: Run) => void
 
+/** Collects an option that may be given several times; `undefined` where it never is. */
+export function collect(value: string, all: readonly string[] = []): string[] {
+  return [...all, value]
+}
+
 /**
  * Reads a duration from the command line.
  *

@@ -4,19 +4,23 @@ import { printable, TokctlError } from '../core/errors.ts'
 import { isFile, isProgram, lookUpProgram } from '../core/find-program.ts'
 import { defaultTimeoutMs } from '../core/manager.ts'
 import { shellWord } from '../core/shell-word.ts'
-import { type CommandContext, type Define, durationOption } from './command.ts'
-import { handOverSignals, isTerminal, onSignals, replaceProcess } from './io.ts'
-import { fetchAll, readWanted, valuesOf } from './wanted.ts'
+import { type CommandContext, collect, type Define, durationOption } from './command.ts'
+import { handOverSignals, isTerminal, onSignals, replaceProcess, tell } from './io.ts'
+import { fetchAll, loadWanted, readWanted, valuesOf } from './wanted.ts'
 
 // The token is in the environment of the one program that is named, and nowhere else. Rules:
 //  - The program is looked for before a token is asked for.
+//  - What opens our store, and what profiles take their secrets from, stays here unless it is asked for: the rest of the
+//    environment is the program's as it is.
 //  - It gets our streams, our terminal and our process group as they are; nothing of ours is written to stdout.
 //  - Where Node can, it takes our place. Elsewhere we wait: what a key at the terminal sends reaches it anyway, what is sent
 //    to us alone is passed on.
 
 const defaultVariable = 'TOKEN'
+const storeKey = 'TOKCTL_STORE_KEY'
 
 interface ExecOptions {
+  readonly passEnv?: readonly string[]
   readonly minValidity?: string
   readonly timeout?: string
 }
@@ -36,6 +40,7 @@ export const define: Define = (program, run) => {
     )
     .option('--min-validity <duration>', 'the tokens must live at least this long')
     .option('--timeout <duration>', 'for the tokens, waiting included (default: 30s)')
+    .option('--pass-env <variable>', 'a secret of a profile that the program needs', collect)
     .addHelpText('after', `\nExample:\n  tokctl exec corp=GIT_TOKEN -- sh -c 'test -n "$GIT_TOKEN"'`)
     .action(
       (words: readonly string[], options: ExecOptions, command: { parent: { rawArgs: string[] } | null }) =>
@@ -64,13 +69,30 @@ async function exec(
   const { env: ours } = context.environment
   const file = find(name, ours)
 
-  const names = wanted.map(({ profile }) => profile)
-  const tokens = await fetchAll(names, { minValidityMs, timeoutMs }, context)
-  const env = { ...ours }
+  const profiles = await loadWanted(wanted, context)
+  const env = await withoutSecrets(options.passEnv ?? [], context)
+  const tokens = await fetchAll(profiles, { minValidityMs, timeoutMs }, context)
   for (const [variable, value] of valuesOf(wanted, tokens)) env[variable] = value.expose()
   context.settle()
   if (canBeReplaced(file, [name, ...args], env, context)) replaceProcess(file, [name, ...args], env)
   context.exitWith(await runAndWait(file, name, args, env, context))
+}
+
+/** Our environment, without the key of the store and the variables that profiles take secrets from. */
+async function withoutSecrets(
+  passed: readonly string[],
+  { app, environment, options }: CommandContext,
+): Promise<Record<string, string | undefined>> {
+  const [{ withheldFrom }, { profiles }] = await Promise.all([
+    import('../profile/secret-variables.ts'),
+    app.config(),
+  ])
+  const withheld = withheldFrom(undefined, profiles.values()).add(storeKey)
+  for (const name of passed) withheld.delete(name)
+  const entries = Object.entries(environment.env)
+  const kept = entries.filter(([name]) => withheld.has(name)).map(([name]) => name)
+  if (options.verbose && kept.length > 0) tell(`tokctl: kept from the program: ${kept.join(', ')}\n`)
+  return Object.fromEntries(entries.filter(([name]) => !withheld.has(name)))
 }
 
 function find(name: string, env: CommandContext['environment']['env']): string {

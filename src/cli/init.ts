@@ -5,16 +5,16 @@ import { formatDuration } from '../core/time.ts'
 import type { Profile } from '../profile/profile.ts'
 import { references } from '../profile/project.ts'
 import type { Recipe } from '../profile/recipes.ts'
-import type { CommandContext, Define } from './command.ts'
+import { type CommandContext, collect, type Define } from './command.ts'
 import { askHidden, askLine, isTerminal, readInput, writeError } from './io.ts'
-import { collect, gather, recipeOf, writeProfile } from './new-profile.ts'
+import { gather, recipeOf, writeProfile } from './new-profile.ts'
 
 const maxSecretBytes = 1 << 20
 const checkMs = 10_000
 
 interface InitOptions {
   readonly provider?: string
-  readonly set: readonly string[]
+  readonly set?: readonly string[]
   readonly secretStdin?: boolean
   readonly sealedFiles?: boolean
   readonly check: boolean
@@ -31,7 +31,7 @@ export const define: Define = (program, run) => {
     )
     .argument('[name]', 'how the profile is to be called')
     .option('--provider <provider>', 'what gives the token: see "tokctl profile add --list"')
-    .option('--set <key=value>', 'what the provider needs, or any other key of the profile', collect, [])
+    .option('--set <key=value>', 'what the provider needs, or any other key of the profile', collect)
     .option('--secret-stdin', 'read the secret from stdin')
     .option('--sealed-files', 'keep secrets in files, where there is no keychain')
     .option('--no-check', 'do not ask the server whether it is there')
@@ -49,7 +49,7 @@ async function init(given: string | undefined, options: InitOptions, context: Co
   const provider = options.provider ?? (await askProvider(isThere, context))
   const recipe = await recipeOf(provider)
   const name = given ?? (await askName(provider, isThere, context))
-  const answers = await gather(name, provider, recipe, options.set, context)
+  const answers = await gather(name, provider, recipe, options.set ?? [], context)
 
   const draft = await draftOf(name, recipe, answers, context)
   if (options.check) for (const profile of draft) await check(profile, context)

@@ -8,11 +8,6 @@ import { askLine, isTerminal, writeError } from './io.ts'
 
 // What `profile add` and `init` share: how a profile comes to be from a provider's recipe.
 
-/** Collects an option that may be given several times. */
-export function collect(value: string, all: readonly string[]): string[] {
-  return [...all, value]
-}
-
 /**
  * Takes what was given with `--set`, and asks for what is missing where somebody is there.
  *

@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import { TokctlError } from '../core/errors.ts'
-import type { CommandContext, Run } from './command.ts'
+import { type CommandContext, collect, type Run } from './command.ts'
 import { writeOut } from './io.ts'
-import { collect, gather, recipeOf, writeProfile } from './new-profile.ts'
+import { gather, recipeOf, writeProfile } from './new-profile.ts'
 
 interface AddOptions {
   readonly provider?: string
-  readonly set: readonly string[]
+  readonly set?: readonly string[]
   readonly list?: boolean
 }
 
@@ -20,7 +20,7 @@ export function defineAdd(profile: Command, run: Run): void {
     )
     .argument('[name]', 'how the profile is to be called')
     .option('--provider <provider>', 'what gives the token; --list shows them')
-    .option('--set <key=value>', 'what the provider needs, or any other key of the profile', collect, [])
+    .option('--set <key=value>', 'what the provider needs, or any other key of the profile', collect)
     .option('--list', 'list the providers, with what each of them needs')
     .addHelpText(
       'after',
@@ -61,7 +61,7 @@ async function add(name: string | undefined, options: AddOptions, context: Comma
     })
   }
   const recipe = await recipeOf(options.provider)
-  const given = await gather(name, options.provider!, recipe, options.set, context)
+  const given = await gather(name, options.provider!, recipe, options.set ?? [], context)
   writeOut(await writeProfile(name, recipe, given, context))
 }
 

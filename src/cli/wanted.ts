@@ -2,6 +2,7 @@ import { printable, TokctlError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
 import { shellWord } from '../core/shell-word.ts'
 import type { Token } from '../core/token.ts'
+import type { Profile } from '../profile/profile.ts'
 import type { CommandContext } from './command.ts'
 
 // `PROFILE[=NAME]…`, as exec and ci read it.
@@ -28,7 +29,6 @@ export function readWanted(
   hint: string,
 ): Wanted[] {
   if (words.length === 0) throw new TokctlError('usage', 'no profile is named', { hint })
-  const taken = new Set<string>()
   return words.map(word => {
     const at = word.indexOf('=')
     const profile = at < 0 ? word : word.slice(0, at)
@@ -38,17 +38,54 @@ export function readWanted(
         hint: `use letters, digits and underscores: ${shellWord(profile)}=${variableOf(profile)}`,
       })
     }
-    if (taken.has(variable)) {
-      throw new TokctlError('usage', `two tokens for the one variable "${variable}"`, {
-        hint: `name another one: ${shellWord(profile)}=${variable}_2`,
-      })
-    }
-    taken.add(variable)
     return { profile, variable, isNamed: at >= 0 }
   })
 }
 
-/** What is to be handed over: variable → value. Where no variable is named, members go by their own names. */
+/**
+ * Loads the profiles that are wanted, each once. Asks nobody for a token.
+ *
+ * @throws {TokctlError} `config_not_found`, `config_invalid`, `unknown_profile`; `usage` where two would have one variable
+ */
+export async function loadWanted(
+  wanted: readonly Wanted[],
+  { app }: CommandContext,
+): Promise<ReadonlyMap<string, Profile>> {
+  const profiles = new Map<string, Profile>()
+  for (const { profile } of wanted) {
+    if (!profiles.has(profile)) profiles.set(profile, await app.profile(profile))
+  }
+  const owners = new Map<string, string>()
+  for (const one of wanted) {
+    for (const name of namesOf(one, profiles)) {
+      const owner = owners.get(name)
+      if (owner !== undefined) throw taken(name, owner, one)
+      owners.set(name, one.profile)
+    }
+  }
+  return profiles
+}
+
+function taken(name: string, owner: string, { profile, variable }: Wanted): TokctlError {
+  const whose = owner === profile ? `profile "${profile}", twice` : `profiles "${owner}" and "${profile}"`
+  const isMember = name !== variable
+  return new TokctlError('usage', `two tokens for the one variable "${name}": of ${whose}`, {
+    hint: isMember
+      ? `hand its members over whole, as JSON: ${shellWord(profile)}=${variable}`
+      : `name another one: ${shellWord(profile)}=${variable}_2`,
+  })
+}
+
+/** The variables that one of them fills. Where none is named, members go by their own names. */
+export function namesOf(
+  { profile, variable, isNamed }: Wanted,
+  profiles: ReadonlyMap<string, Profile>,
+): string[] {
+  const { members } = profiles.get(profile) as { members?: object }
+  return members === undefined || isNamed ? [variable] : Object.keys(members)
+}
+
+/** What is to be handed over: variable → value. */
 export function valuesOf(wanted: readonly Wanted[], tokens: ReadonlyMap<string, Token>): Map<string, Secret> {
   return new Map(
     wanted.flatMap(({ profile, variable, isNamed }) => {
@@ -59,21 +96,20 @@ export function valuesOf(wanted: readonly Wanted[], tokens: ReadonlyMap<string, 
   )
 }
 
-/** Fetches all at once; where one fails the others are still kept before that is told. */
+/** Fetches all at once, by the names they were asked for; where one fails the others are still kept before that is told. */
 export async function fetchAll(
-  names: readonly string[],
+  profiles: ReadonlyMap<string, Profile>,
   ask: { readonly minValidityMs: number | undefined; readonly timeoutMs: number },
   context: CommandContext,
 ): Promise<Map<string, Token>> {
   const { app, signal } = context
-  const profiles = []
-  for (const name of new Set(names)) profiles.push(await app.profile(name))
-  const results = await Promise.allSettled(profiles.map(profile => app.manager.get(profile, ask, signal)))
+  const all = [...profiles]
+  const results = await Promise.allSettled(all.map(([, profile]) => app.manager.get(profile, ask, signal)))
   const tokens = new Map<string, Token>()
   for (const [i, result] of results.entries()) {
-    const profile = profiles[i]!
+    const [name, profile] = all[i]!
     tokens.set(
-      profile.name,
+      name,
       result.status === 'fulfilled'
         ? result.value
         : await signedIn(result.reason, profile, ask.timeoutMs, context),
@@ -84,7 +120,7 @@ export async function fetchAll(
 
 async function signedIn(
   error: unknown,
-  profile: Awaited<ReturnType<CommandContext['app']['profile']>>,
+  profile: Profile,
   timeoutMs: number,
   context: CommandContext,
 ): Promise<Token> {

@@ -22,5 +22,8 @@ function collect(value: unknown, into: Set<string>): void {
   const members = Object.entries(value)
   const [first] = members
   if (members.length === 1 && first?.[0] === 'env' && typeof first[1] === 'string') into.add(first[1])
-  for (const [, member] of members) collect(member, into)
+  for (const [key, member] of members) {
+    if (key === 'token_env' && typeof member === 'string') into.add(member)
+    collect(member, into)
+  }
 }

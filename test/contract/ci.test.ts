@@ -1,15 +1,16 @@
-import { existsSync, readFileSync, statSync, symlinkSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { clientProfile, corp } from '../support/corp.ts'
-import { type RunResult, run, type Scratch } from '../support/run.ts'
+import { program, type RunResult, run, type Scratch } from '../support/run.ts'
 
 /** A job of one CI system, with its files in the home. */
 async function job(env: Readonly<Record<string, string>>) {
   const { auth, at, options } = await corp()
-  const ci = (...words: string[]): Promise<RunResult> =>
-    run(['ci', ...words], { ...options, cwd: at.home, env: { ...options.env, ...env } })
-  return { auth, at, ci }
+  const inJob = { ...options, cwd: at.home, env: { ...options.env, ...env } }
+  const ci = (...words: string[]): Promise<RunResult> => run(['ci', ...words], inJob)
+  return { auth, at, ci, options: inJob }
 }
 
 function content(at: Scratch, name: string): string {
@@ -27,6 +28,54 @@ async function github() {
 }
 
 describe('on GitHub Actions', () => {
+  test('a pipe, a directory, or a file that may not be made is refused before anything is asked for, and nothing is written', async () => {
+    const { auth, at, ci } = await github()
+    rmSync(join(at.home, 'output'))
+    const file = join(at.home, 'output')
+    const cases: [place: () => void, told: string][] = [
+      [() => execFileSync('mkfifo', [file]), 'it is not a regular file'],
+      [() => mkdirSync(file), '(EISDIR)'],
+      [() => symlinkSync('/no/such/place', file), '(ENOENT)'],
+    ]
+    for (const [put, told] of cases) {
+      put()
+      expect(await ci('corp')).toMatchObject({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringContaining(`error: file ${file} cannot be written`),
+      })
+      expect((await ci('corp')).stderr).toContain(told)
+      expect(existsSync(join(at.home, 'env'))).toBe(false)
+      rmSync(file, { recursive: true })
+    }
+    expect(auth.count()).toBe(0)
+  })
+
+  test('a last line of more than a megabyte that was left open is closed first', async () => {
+    const { at, ci } = await github()
+    at.write('home/env', `LONG=${'x'.repeat(1 << 21)}`)
+    expect(await ci('corp')).toMatchObject({ code: 0 })
+    expect(content(at, 'env')).toMatch(/x\nCORP_TOKEN<<(\S+)\ntoken-1\n\1\n$/)
+  })
+
+  test('a disk that fills up between two files: what was written is told, and of the other nothing is left', async () => {
+    const { at, ci, options } = await github()
+    await ci('corp=WARM')
+    rmSync(join(at.home, 'env'))
+    at.write('home/output', `${'y'.repeat(1023)}\n`)
+    // A process of this shell may make no file larger than 1,024 bytes: to it that is a disk that is full.
+    const { code, stderr } = await run(['ci', 'corp'], {
+      ...options,
+      program: ['sh', '-c', 'ulimit -f 2 && exec "$@"', 'sh', ...program],
+    })
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: `tokctl: error: file ${join(at.home, 'output')} cannot be written (EFBIG); CORP_TOKEN reached env before that\n`,
+    })
+    expect(content(at, 'env')).toContain('token-1')
+    expect(content(at, 'output')).toBe(`${'y'.repeat(1023)}\n`)
+  })
+
   test('stdout hides the token, the files hold it, stderr tells so without it', async () => {
     const { at, ci } = await github()
     expect(await ci('corp')).toMatchObject({
@@ -71,8 +120,19 @@ describe('on GitHub Actions', () => {
     expect(content(at, 'output')).toBe('earlier=1')
   })
 
-  test('what the runner would refuse is refused before anything is asked for', async () => {
-    const { auth, ci } = await github()
+  test('what the runner would refuse is refused before anything is asked for, and so is the name of a member', async () => {
+    const { auth, at, ci } = await github()
+    at.writeConfig(`${readFileSync(at.configFile, 'utf8')}[profile.keys]
+source = "command"
+command = ["touch", "${at.home}/ran"]
+members = { GITHUB_KEY = "key" }
+`)
+    expect(await ci('keys')).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringContaining('keeps variable "GITHUB_KEY" for itself'),
+    })
+    expect(existsSync(join(at.home, 'ran'))).toBe(false)
     expect(await ci('corp=GITHUB_TOKEN')).toMatchObject({
       code: 2,
       stdout: '',
@@ -146,6 +206,16 @@ describe('on Buildkite', () => {
     )
   })
 
+  test('without its agent nothing is asked for', async () => {
+    const { auth, ci } = await job({ BUILDKITE: 'true' })
+    expect(await ci('corp')).toMatchObject({
+      code: 6,
+      stdout: '',
+      stderr: expect.stringContaining('program "buildkite-agent" was not found'),
+    })
+    expect(auth.count()).toBe(0)
+  })
+
   test('what cannot be hidden is not set', async () => {
     const { at, ci } = await buildkite('{ echo "token-1 is odd" >&2; exit 3; }')
     expect(await ci()).toMatchObject({
@@ -172,6 +242,29 @@ test.each([
   expect(mode(join(at.home, 'job.env'))).toBe(0o600)
   const shell = { at, cwd: at.home, program: ['sh', '-c', '. ./job.env; printf %s "$CORP_TOKEN"'] }
   expect((await run([], shell)).stdout).toBe('token-1')
+})
+
+test('members of two profiles that have one name are refused before anything is asked for, and both are named', async () => {
+  const { at, options } = await job({ GITLAB_CI: 'true' })
+  at.writeConfig(
+    ['a', 'b']
+      .map(
+        name =>
+          `[profile.${name}]\nsource = "command"\ncommand = ["touch", "${at.home}/ran"]\nmembers = { KEY = "key" }\n`,
+      )
+      .join(''),
+  )
+  for (const words of [
+    ['ci', 'a', 'b'],
+    ['exec', 'a', 'b', '--', 'true'],
+  ]) {
+    const { code, stdout, stderr } = await run(words, options)
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toMatch(
+      /^tokctl: error: two tokens for the one variable "KEY": of profiles "a" and "b"\ntokctl: hint: hand its members over whole, as JSON: b=\w+\n$/,
+    )
+  }
+  expect(existsSync(join(at.home, 'ran'))).toBe(false)
 })
 
 test('a link in the place of the file is replaced, and what it leads to stays as it is', async () => {

@@ -24,14 +24,35 @@ async function shows(started: Started, pattern: RegExp): Promise<void> {
   }
 }
 
-test('the token is in the environment of the program and nowhere else', async () => {
-  const { options } = await corp()
-  const { code, stdout, stderr } = await run(
-    ['exec', 'corp', ...shell('printf "%s %s" "$TOKEN" "$CORP_SECRET"')],
-    options,
+test('the token is in the environment of the program and nowhere else; what opens the store and what profiles are made of is not in it', async () => {
+  const { at, options } = await corp()
+  at.writeConfig(`${readFileSync(at.configFile, 'utf8')}[profile.other]
+source = "http"
+url = "https://api.example.com/"
+headers = { "X-Key" = { env = "OTHER_SECRET" } }
+token_path = "token"
+`)
+  const key = Buffer.alloc(32, 7).toString('base64')
+  const env = { ...options.env, OTHER_SECRET: 'o', OWN: 'mine', TOKCTL_STORE_KEY: key }
+  const there = { ...options, env }
+  const { code, stdout, stderr } = await run(['exec', 'corp', '-v', '--', 'env'], there)
+  const given = Object.fromEntries(
+    stdout
+      .trimEnd()
+      .split('\n')
+      .map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
   )
-  expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: 'token-1 client-secret-canary', stderr: '' })
-  const args = await run(['exec', 'corp', '--', 'cat', '/proc/self/cmdline'], options)
+  expect(code).toBe(0)
+  expect(given).toMatchObject({ TOKEN: 'token-1', OWN: 'mine', HOME: at.home, TOKCTL_STORE: 'file' })
+  expect(stdout).not.toMatch(/client-secret-canary|OTHER_SECRET|TOKCTL_STORE_KEY/)
+  expect(stderr).toContain('tokctl: kept from the program: CORP_SECRET, OTHER_SECRET, TOKCTL_STORE_KEY\n')
+  const asked = ['--pass-env', 'CORP_SECRET', '--pass-env', 'TOKCTL_STORE_KEY']
+  const nested = await run(
+    ['exec', 'corp', ...asked, ...shell(`echo "$CORP_SECRET$OTHER_SECRET"; ${quoted} get corp --cached`)],
+    there,
+  )
+  expect(nested).toMatchObject({ code: 0, stdout: 'client-secret-canary\ntoken-1\n', stderr: '' })
+  const args = await run(['exec', 'corp', '--', 'cat', '/proc/self/cmdline'], there)
   expect(args.stdout).toBe('cat\0/proc/self/cmdline\0')
 })
 

@@ -77,7 +77,11 @@ test('once trusted it counts, from below its directory too; edited it does not, 
     stdout: 'token-1\n',
     stderr: '',
   })
-  expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 0, stdout: 'token-1\n' })
+  expect(await tokctl(['exec', 'dev', '--', 'sh', '-c', 'echo "$TOKEN"'])).toMatchObject({
+    code: 0,
+    stdout: 'token-1\n',
+    stderr: '',
+  })
   const bytes = readFileSync(file)
   writeFileSync(file, `${bytes}# one letter more\n`)
   expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 3, stdout: '' })
