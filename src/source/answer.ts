@@ -71,8 +71,8 @@ export const oauthShape = {
 } as const satisfies Partial<AnswerShape>
 
 // RFC 6749 §7.1: a type that is not understood must not be used. These are all used as Bearer is: Slack says bot and user,
-// GitHub once said token, Apigee BearerToken, some JWT; RFC 8693 §2.2.1 has N_A.
-const bearerTypes = new Set(['bearer', 'bearertoken', 'bot', 'user', 'token', 'jwt', 'n_a'])
+// GitHub once said token, Apigee BearerToken, some JWT, npm oidc; RFC 8693 §2.2.1 has N_A.
+const bearerTypes = new Set(['bearer', 'bearertoken', 'bot', 'user', 'token', 'jwt', 'oidc', 'n_a'])
 
 /**
  * Reads the token out of an answer. Pure. Takes what real servers send, and refuses what cannot be used safely.
@@ -270,6 +270,15 @@ const sameName: ReadonlySet<string> = new Set<ErrorCode>([
 const alias: Readonly<Record<string, ErrorCode>> = {
   temporarily_unavailable: 'server_error',
   slow_down: 'rate_limited',
+  // GitHub
+  incorrect_client_credentials: 'invalid_client',
+  bad_refresh_token: 'invalid_grant',
+  // Slack
+  invalid_client_id: 'invalid_client',
+  bad_client_secret: 'invalid_client',
+  invalid_refresh_token: 'invalid_grant',
+  // Entra ID, where a person says no
+  authorization_declined: 'access_denied',
 }
 
 /** Finds our name for a server's `error`. Pure. @param status - 200 where the refusal came another way than by HTTP. */

@@ -76,6 +76,7 @@ const taken: [name: string, bytes: Uint8Array, read: Read][] = [
   ['refresh_token null', ok({ ...usual, refresh_token: null }), {}],
   ['refresh_token empty', ok({ ...usual, refresh_token: '' }), {}],
   ['HTTP 201', ok(usual, json, 201), {}],
+  ['the type that npm gives', ok({ ...usual, token_type: 'oidc' }), { type: 'oidc' }],
   ['error null beside a token', ok({ ...usual, error: null }), {}],
   ['an empty error beside a token', ok({ ...usual, error: '' }), {}],
   [
@@ -133,6 +134,39 @@ const refused: [name: string, bytes: Uint8Array, code: string, words: string][] 
     ok({ ok: false, error: 'invalid_auth' }),
     'request_refused',
     'answered 200 (invalid_auth)',
+  ],
+  [
+    'a refresh token that Slack does not take',
+    ok({ ok: false, error: 'invalid_refresh_token' }),
+    'invalid_grant',
+    'answered 200 (invalid_refresh_token)',
+  ],
+  [
+    'a refresh token that GitHub does not take',
+    ok({
+      error: 'bad_refresh_token',
+      error_description: 'The refresh token passed is incorrect or expired.',
+    }),
+    'invalid_grant',
+    'answered 200: The refresh token passed is incorrect or expired. (bad_refresh_token)',
+  ],
+  [
+    'a client that Slack does not know',
+    ok({ ok: false, error: 'bad_client_secret' }),
+    'invalid_client',
+    'answered 200 (bad_client_secret)',
+  ],
+  [
+    'a client that GitHub does not know',
+    ok({ error: 'incorrect_client_credentials' }),
+    'invalid_client',
+    'answered 200 (incorrect_client_credentials)',
+  ],
+  [
+    'a person who tells Entra ID no',
+    ok({ error: 'authorization_declined' }, json, 400),
+    'access_denied',
+    'answered 400 (authorization_declined)',
   ],
   [
     'error beside a token',
