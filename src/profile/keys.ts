@@ -105,7 +105,7 @@ const client: KeyTable = {
   scope: { type: 'text', about: 'scopes to ask for, separated by spaces' },
   audience: { type: 'text', about: 'whom the token is for, as some servers want it' },
   resource: { type: 'texts', about: 'whom the token is for (RFC 8707), one or several' },
-  params: { type: 'params', about: 'further form fields' },
+  params: { type: 'params', about: 'further form fields; of a sign-in, those that it begins with' },
   token_path: {
     type: 'dotted',
     about: 'where the token stands in the answer; access_token where it is not set',

@@ -84,9 +84,11 @@ export function readRenewal(profile: RefreshableProfile, answer: RenewalAnswer, 
 }
 
 // RFC 6749 §6: without a scope it is that of the sign-in. Who was handed a refresh token says here what it is for.
+// Google refuses to hear `params` of a sign-in again, such as access_type.
 function renewing({ scope, refresh_scope, ...client }: RefreshableProfile): RefreshableProfile {
   const asked = refresh_scope ?? (client.source === 'refresh_token' ? scope : undefined)
-  return asked === undefined ? client : { ...client, scope: asked }
+  const params = needsPerson(client) ? {} : client.params
+  return { ...client, params, ...(asked === undefined ? {} : { scope: asked }) }
 }
 
 // The answer may leave out what stays as it was.
@@ -104,7 +106,7 @@ function continued(
   }
 }
 
-function needsPerson({ source }: RefreshableProfile): boolean {
+function needsPerson({ source }: Pick<RefreshableProfile, 'source'>): boolean {
   return source === 'authorization_code' || source === 'device_code'
 }
 

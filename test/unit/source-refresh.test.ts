@@ -99,6 +99,14 @@ test('asks for less where refresh_scope, audience and resource say so', async ()
   expect(token?.scope).toBe('a')
 })
 
+test('params of a sign-in are not repeated, those of a handed-over refresh token are', async () => {
+  const params = { access_type: 'offline' }
+  const signedIn = await renew(signInProfile({ params }), [renewed])
+  expect(formOf(signedIn.requests[0])).not.toHaveProperty('access_type')
+  const handedOver = await renew(refreshTokenProfile({ params }), [renewed])
+  expect(formOf(handedOver.requests[0])).toMatchObject(params)
+})
+
 test.each([
   ['nothing is kept', {}],
   ['no refresh token is kept', { kept: kept(undefined) }],
