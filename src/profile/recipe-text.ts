@@ -85,6 +85,7 @@ function head(
   const told = [
     recipe.about,
     ...recipe.notes,
+    ...recipe.docs.map(page => `See ${page}`),
     ...next.map((step, i) => `${i === 0 ? 'Next: ' : '      '}${step}`),
   ]
   return told.map(line => `# ${filled(line, values)}\n`).join('')

@@ -20,7 +20,10 @@ const okta = [
 
 const written = `# Okta, custom authorization server: a service
 # Create an app integration "API Services" and let an access policy of the server allow the scope.
+# Switch off the DPoP requirement that a new app has, unless the API takes tokens bound to a key.
 # The audience is a setting of the authorization server.
+# See https://developer.okta.com/docs/guides/implement-grant-type/clientcreds/main/
+# See https://support.okta.com/help/s/article/enforce-token-binding-for-machine-to-machine-application-service-integrations
 # Next: tokctl secret set corp-client
 #       tokctl profile test corp
 [profile.corp]

@@ -98,6 +98,15 @@ describe.each(Object.entries(recipes))('%s', (_, recipe) => {
       expect(line).toMatch(/^(?:# \S.*|#\s{7}tokctl .*|\[profile\..*|\w+ +=.*|)$/)
   })
 
+  test('says on which public pages it was read', () => {
+    const text = recipeText(recipe, 'corp', examples(recipe))
+    expect(recipe.docs.length).toBeGreaterThan(0)
+    for (const page of recipe.docs) {
+      expect(page).toMatch(/^https:\/\/[a-z\d.-]+\/\S*$/)
+      expect(text).toContain(`\n# See ${page}\n`)
+    }
+  })
+
   test('fits a name with a dot in it', () => {
     const { profiles } = parse(recipeText(recipe, 'corp.test', examples(recipe)))
     expect(profiles.has('corp.test')).toBe(true)
@@ -138,7 +147,16 @@ const facts: [provider: string, want: Record<string, unknown>][] = [
   ['github', { source: 'device_code', client_auth: 'none' }],
   ['salesforce', { aud: 'https://login.salesforce.com', default_ttl_ms: 900_000, signing_alg: 'RS256' }],
   ['slack', { source: 'refresh_token', refresh_token: { secret: 'corp-refresh' } }],
-  ['atlassian', { redirect_port: 8400, audience: 'api.atlassian.com', prompt: 'consent' }],
+  ['gitlab', { source: 'device_code', client_auth: 'none', username: 'oauth2' }],
+  [
+    'atlassian',
+    {
+      authorization_endpoint: 'https://auth.atlassian.com/authorize?audience=api.atlassian.com',
+      redirect_port: 8400,
+      prompt: 'consent',
+    },
+  ],
+  ['snowflake', { redirect_port: 8400, client_auth: 'client_secret_basic', basic_encoding: 'raw' }],
   [
     'docker-hub',
     {
@@ -151,6 +169,7 @@ const facts: [provider: string, want: Record<string, unknown>][] = [
     {
       url: 'https://registry.example.com/-/npm/v1/oidc/token/exchange/package/@acme%2fwidget',
       bearer: { command: ['tokctl', 'get', 'corp-id'] },
+      expires_at_path: 'expires',
     },
   ],
 ]
