@@ -1,6 +1,6 @@
-import { realpathSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
+import { heldFiles, realPath } from '../profile/held-files.ts'
 import { loadConfig } from '../profile/load.ts'
 import { parsePattern } from '../profile/match.ts'
 import type { Profile } from '../profile/profile.ts'
@@ -28,7 +28,7 @@ export const define: Define = (program, run) => {
     .command('trust')
     .summary("trust a project's file")
     .description(
-      'Shows what the .tokctl.toml of a project would do, and asks whether it is to count. Its place and its very bytes are trusted: whoever edits it asks again. Until then it has no effect at all.',
+      'Shows what the .tokctl.toml of a project would do, and asks whether it is to count. Its place and its very bytes are trusted, and what it runs of the project: whoever edits it asks again. Until then it has no effect at all.',
     )
     .argument('[file]', 'the file; the one of the project that this directory is in')
     .option('--yes', 'do not ask, for scripts')
@@ -95,6 +95,8 @@ async function confirm(file: string | undefined, isSure: boolean, context: Comma
     writeError(`${shown} is trusted as it is\n`)
     return
   }
+  // Before it is shown: a link that is turned while the question stands is not the one that was shown.
+  const held = await heldFiles(path, profiles)
   const known = new Set([...(own?.profiles.values() ?? [])].flatMap(addresses).map(originOf))
   writeError(
     `${[`${shown}:`, ...profiles.flatMap(profile => lines(profile, known, path, context))].join('\n')}\n`,
@@ -104,7 +106,7 @@ async function confirm(file: string | undefined, isSure: boolean, context: Comma
     context.exitWith(1)
     return
   }
-  await trust(source, app.stateDir, environment)
+  await trust(source, held, app.stateDir, environment)
 }
 
 async function isAgreed({ options, signal }: CommandContext): Promise<boolean> {
@@ -187,12 +189,4 @@ function shownFile(file: string, project: string, home: string): string {
   const isInside = real.startsWith(`${realPath(dirname(project))}/`)
   const target = real === file ? '' : `, a link to ${shownPath(real, home)}`
   return `${shownPath(file, home)}${target}${isInside ? '' : ', outside the project'}`
-}
-
-function realPath(file: string): string {
-  try {
-    return realpathSync(file)
-  } catch {
-    return file
-  }
 }

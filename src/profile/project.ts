@@ -7,11 +7,13 @@ import { readRegularFile } from '../core/read-file.ts'
 import { shellWord } from '../core/shell-word.ts'
 import type { StateDir } from '../core/state-dir.ts'
 import { type ConfigBytes, readCompiled, writeCompiled } from './compiled.ts'
+import type { HeldFile } from './held-files.ts'
 import { isSecretRef, type Profile, type SecretRef, tokenRefKeys } from './profile.ts'
 import { shownPath } from './shown-path.ts'
 
 // A project's own `.tokctl.toml`. Whoever wrote it may be anybody. Rules:
-//  - It counts only while its path and its very bytes are those that were confirmed; before, it is as if it were not there.
+//  - It counts only while its path and its very bytes are those that were confirmed, and what it reads and runs of the
+//    project is what was shown then; before, it is as if it were not there.
 //  - What is the user's own comes first: a profile of the user's file is never looked for here, so a project can neither
 //    replace it nor be asked in its place.
 //  - A project's profile is `NAME@PROJECT` inside: its tokens, locks and kept secrets have places of their own. It can name
@@ -21,7 +23,7 @@ import { shownPath } from './shown-path.ts'
 export const projectFileName = '.tokctl.toml'
 
 const limit = 1024 * 1024
-const trustMark = 'tokctl-trust 1'
+const trustMark = 'tokctl-trust 2'
 
 /**
  * Looks for a project's file: in the working directory and above it, up to the root of the repository, and never in the home
@@ -93,7 +95,7 @@ export async function projectId(file: string): Promise<string> {
   return `${slug}-${createHash('sha256').update(file).digest('hex').slice(0, 12)}`
 }
 
-/** Tells whether exactly these bytes at exactly this place were confirmed. */
+/** Tells whether exactly these bytes at exactly this place were confirmed, and what they name of the project is as it was. */
 export async function isTrusted(
   source: ConfigBytes,
   stateDir: StateDir,
@@ -104,14 +106,14 @@ export async function isTrusted(
   } catch {
     return false
   }
-  const read = readRegularFile(
-    await trustPath(source.file, stateDir),
-    limit + 8192,
-    constants.O_NOFOLLOW ?? 0,
-  )
+  const read = readRegularFile(await trustPath(source.file, stateDir), 2 * limit, constants.O_NOFOLLOW ?? 0)
   if ('failure' in read) return false
   if (uid !== undefined && (read.uid !== uid || (read.mode & 0o077) !== 0)) return false
-  return read.bytes.equals(trustContent(source))
+  const content = trustContent(source)
+  if (!read.bytes.subarray(0, content.length).equals(content)) return false
+  const held = readHeld(read.bytes.toString('utf8', content.length))
+  if (held === undefined || held.length === 0) return held !== undefined
+  return (await import('./held-files.ts')).areAsShown(held)
 }
 
 /** Tells whether some state of the file was confirmed. */
@@ -119,10 +121,34 @@ export async function wasTrusted(file: string, stateDir: StateDir): Promise<bool
   return isThere(await trustPath(file, stateDir))
 }
 
-/** Confirms these bytes at this place, instead of whatever was confirmed there before. */
-export async function trust(source: ConfigBytes, stateDir: StateDir, { pid }: Environment): Promise<void> {
+/**
+ * Confirms these bytes at this place, instead of whatever was confirmed there before.
+ *
+ * @param held - The files of the project that they name, as they were when they were shown.
+ */
+export async function trust(
+  source: ConfigBytes,
+  held: readonly HeldFile[],
+  stateDir: StateDir,
+  { pid }: Environment,
+): Promise<void> {
   stateDir.ensure('trust')
-  writeFileAtomic(await trustPath(source.file, stateDir), trustContent(source), pid)
+  const content = Buffer.concat([trustContent(source), Buffer.from(`\n${JSON.stringify(held)}\n`)])
+  writeFileAtomic(await trustPath(source.file, stateDir), content, pid)
+}
+
+function readHeld(text: string): HeldFile[] | undefined {
+  try {
+    const found: unknown = JSON.parse(text)
+    return Array.isArray(found) && found.every(isHeld) ? found : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isHeld(one: Partial<HeldFile> | null): boolean {
+  if (typeof one?.path !== 'string' || typeof one.real !== 'string') return false
+  return one.bytes === undefined || typeof one.bytes === 'string'
 }
 
 /** @returns Whether the file was trusted. */

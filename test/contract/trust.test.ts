@@ -10,10 +10,13 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { heldFiles } from '../../src/profile/held-files.ts'
+import { isTrusted, projectProfiles, readProject, trust } from '../../src/profile/project.ts'
 import { ahead, type Corp, clientProfile, corp } from '../support/corp.ts'
 import { program, type RunOptions, type RunResult, run, type Started, start } from '../support/run.ts'
+import { scratchState } from '../support/state.ts'
 
 const quoted = program.map(word => `'${word}'`).join(' ')
 
@@ -263,6 +266,95 @@ key_file = "robot.json"
   ]) {
     expect(stderr).toContain(`    ${line}\n`)
   }
+})
+
+test('what it reads and runs of the project is held to what was shown: a link that is turned, or a script that is edited, ends the trust', async () => {
+  const { at, tokctl, directory } = await shop()
+  for (const name of ['one', 'two']) at.write(`home/keys/${name}`, `of-${name}`)
+  const link = join(directory, 'key')
+  const turn = (target: string): void => {
+    rmSync(link, { force: true })
+    symlinkSync(target, link)
+  }
+  turn(join(at.home, 'keys', 'one'))
+  at.write('home/src/shop/own', 'first')
+  const script = at.write('home/src/shop/token.sh', '#!/bin/sh\necho of-script\n', 0o755)
+  at.write(
+    'home/src/shop/.tokctl.toml',
+    `[profile.link]
+source = "static"
+token = { file = "key" }
+[profile.own]
+source = "static"
+token = { file = "own" }
+[profile.run]
+source = "command"
+command = ["sh", "token.sh"]
+default_ttl = "1s"
+`,
+  )
+  expect((await tokctl(['trust', '--yes'])).stderr).toContain(
+    'reads the file ~/src/shop/key, a link to ~/keys/one',
+  )
+  const get = async (name: string): Promise<unknown> => {
+    const { code, stdout } = await tokctl(['get', name])
+    return code === 0 ? stdout.trim() : code
+  }
+  expect(await get('link')).toBe('of-one')
+  expect(await get('run')).toBe('of-script')
+  // A secret of its own may be renewed; what it is used for stays what it was.
+  at.write('home/src/shop/own', 'second')
+  expect(await get('own')).toBe('second')
+
+  turn(join(at.home, 'keys', 'two'))
+  expect(await get('link')).toBe(3)
+  turn(join(at.home, 'keys', 'one'))
+  expect(await get('link')).toBe('of-one')
+  writeFileSync(script, '#!/bin/sh\necho of-another\n')
+  expect(await get('run')).toBe(3)
+  expect(await tokctl(['trust', '--yes'])).toMatchObject({
+    code: 0,
+    stderr: expect.stringContaining('runs: sh token.sh'),
+  })
+  expect(await get('run')).toBe('of-another')
+})
+
+test('what a project would make one believe is held too: its authorities and key files by their bytes, what is not there yet by its place', async () => {
+  const { environment, stateDir, path: state } = scratchState()
+  const directory = join(dirname(state), 'shop')
+  mkdirSync(directory)
+  const file = join(directory, '.tokctl.toml')
+  const write = (name: string, text: string): void => writeFileSync(join(directory, name), text)
+  write('ca.pem', 'one')
+  write(
+    '.tokctl.toml',
+    '[profile.a]\nsource = "jwt_bearer"\nkey_file = "later.json"\nca_file = "ca.pem"\n[profile.b]\nsource = "static"\ntoken = { file = "later" }\n',
+  )
+  const source = readProject(file, environment)
+  const held = await heldFiles(file, (await projectProfiles(source, environment)).values())
+  await trust(source, held, stateDir, environment)
+  const counts = (): Promise<boolean> => isTrusted(source, stateDir, environment)
+  expect(await counts()).toBe(true)
+  write('later', 'a secret')
+  expect(await counts()).toBe(true)
+  rmSync(join(directory, 'later'))
+  symlinkSync('/etc/passwd', join(directory, 'later'))
+  expect(await counts()).toBe(false)
+  rmSync(join(directory, 'later'))
+  write('ca.pem', 'two')
+  expect(await counts()).toBe(false)
+  write('ca.pem', 'one')
+  expect(await counts()).toBe(true)
+  write('later.json', '{}')
+  expect(await counts()).toBe(false)
+  // What is the user's own, elsewhere, is no project's to turn.
+  const outside = await heldFiles(file, [
+    {
+      ...(await projectProfiles(source, environment)).values().next().value!,
+      ca_file: '/etc/hosts',
+    } as never,
+  ])
+  expect(outside.map(({ path }) => path)).toEqual([join(directory, 'later.json')])
 })
 
 describe('the user’s own is out of its reach', () => {
