@@ -43,9 +43,10 @@ async function signIn(at: Scratch): Promise<string> {
 const later = (at: Scratch, offset: string): RunOptions => ({ at, env: ahead(offset) })
 
 test(
-  'a person signs in once: what is about to happen is told, and stdout stays empty',
+  'a person signs in once: what is about to happen is told, stdout stays empty, and no request is made that is not needed',
   async () => {
     const at = home()
+    const before = server.requests.length
     const told = await signIn(at)
     expect(told).toContain(
       `signing in at ${server.issuer} as client "public", scope "openid offline_access"\n`,
@@ -55,6 +56,9 @@ test(
     )
     const { code, stdout, stderr } = await run(['get', 'me'], { at })
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    // What else came was the person's browser.
+    const ours = server.requests.slice(before).filter(line => !/ \/(?:auth|interaction)\b/.test(line))
+    expect(ours).toEqual(['GET /.well-known/openid-configuration', 'POST /token'])
     expect(await server.find(stdout.trim())).toBeDefined()
   },
   patience,

@@ -50,14 +50,21 @@ test('an address of more than 4096 characters can be pasted, and is not shown', 
   expect((await start(['get', 'me'], { at }).done).stdout).toBe('token-1\n')
 })
 
-test('Ctrl-C while the paste is waited for is exit 130, and frees the port', async () => {
+test('Ctrl-C while the paste is waited for is exit 130, and frees the port and the profile', async () => {
   const { at, auth } = await home()
-  const signingIn = start(inTerminal('login me --no-browser'), { at, program: ['script'], keepInput: true })
+  const signIn = (): Started =>
+    start(inTerminal('login me --no-browser'), { at, program: ['script'], keepInput: true })
+  const signingIn = signIn()
   await shows(signingIn, /paste the address/)
   const asked = new URL(await shows(signingIn, /(http:\S+\/authorize\S+)/)).searchParams
   signingIn.child.stdin!.write('half\u0003')
   expect(await signingIn.done).toMatchObject({ code: 130 })
   await expect(fetch(asked.get('redirect_uri') ?? '')).rejects.toThrow()
+  // Whoever comes next does not wait for the one who left.
+  const again = signIn()
+  await shows(again, /paste the address/)
+  again.child.stdin!.write('\u0003')
+  expect(await again.done).toMatchObject({ code: 130 })
   expect(auth.requests).toHaveLength(0)
 })
 
