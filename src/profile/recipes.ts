@@ -161,7 +161,11 @@ export const recipes: Readonly<Record<string, Recipe>> = {
       ['client_id', '{client_id}'],
       clientSecret,
       ['client_auth', 'client_secret_post'],
-      ['audience', '{audience}', 'Auth0 wants it and takes no resource'],
+      [
+        'audience',
+        '{audience}',
+        'which API the token is for; resource is heard only where the tenant is set so',
+      ],
     ],
   },
   'auth0-login': {
