@@ -15,7 +15,7 @@ export function answerFailure(
   message: string,
   headers: Readonly<Record<string, string>> = {},
 ): void {
-  if (outgoing.headersSent) return void outgoing.destroy()
+  if (outgoing.headersSent) return void breakOff(outgoing)
   const text = `tokctl: ${message}\n`
   outgoing.writeHead(status, {
     'content-type': 'text/plain; charset=utf-8',
@@ -25,6 +25,14 @@ export function answerFailure(
     ...headers,
   })
   outgoing.end(text)
+}
+
+/** Ends the connection of an answer that is not whole, so that nobody takes it for one. */
+export function breakOff(outgoing: ServerResponse): void {
+  // For HTTP/1.0 the end of the connection may be the end of the answer: it must be seen to be broken.
+  const { socket, req } = outgoing
+  if (req.httpVersionMinor === 0 && socket?.remoteAddress !== undefined) socket.resetAndDestroy()
+  outgoing.destroy()
 }
 
 /** Answers a request that there is no token for: 503 for what passes by itself, 502 for what does not. */

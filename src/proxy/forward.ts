@@ -4,11 +4,16 @@ import { TokctlError } from '../core/errors.ts'
 import type { Clock } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import type { Tokens } from '../core/tokens.ts'
-import { answerFailure, answerWithoutToken } from './failure.ts'
-import { answerFields, requestFields, texts } from './header-fields.ts'
+import { answerFailure, answerWithoutToken, breakOff } from './failure.ts'
+import { answerFields, requestFields, trailerFields } from './header-fields.ts'
 import { countRejected, type RouteMetrics } from './metrics.ts'
-import { BodyFailure, type RequestBody, takeBody } from './request-body.ts'
+import { BodyFailure, hasBody, type RequestBody, takeBody } from './request-body.ts'
 import type { ProxyRoute } from './route.ts'
+
+// A request on its way. Rules:
+//  - What needs neither a body nor a promise gets none: most requests go out in the very turn in which they came.
+//  - A 401 makes the token be renewed, and the request be sent once more where its body is still there.
+//  - What fails is answered, or ends the connection where an answer had begun.
 
 /** What requests of one route are forwarded with. */
 export interface Forwarding {
@@ -18,146 +23,213 @@ export interface Forwarding {
   readonly clock: Clock
 }
 
-/** A request on its way, as the watch over slow clients sees it. */
-export interface Exchange {
-  /** On the monotonic clock: since when the client was to send or to take something; `undefined` while it is not its turn. */
-  clientTurnSince: number | undefined
-  /** Ends both sides. */
-  abort(): void
-}
-
-/** How sending went: the answer was passed on, nothing came back, or the token was refused and gets a successor. */
-type Sent = 'answered' | 'no_answer' | { readonly successor: Promise<Token> }
-
 /** Of the body of an answer that nobody will see, so many bytes are read for the connection's sake. */
 const discardedBytes = 65_536
+/** Of a request that was answered before its end, so much is still taken, so that its client reads the answer. */
+const lingerBytes = 1_048_576
+const lingerMs = 2000
+const noBody: RequestBody = { kind: 'none' }
 
-/**
- * Sends a request to the upstream with our token in the place of the client's, and its answer back.
- * A 401 makes the token be renewed, and the request sent once more where its body is still there.
- * What fails is answered, or ends the connection where an answer had begun.
- */
-export async function forward(
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-  { route, tokens, metrics, clock }: Forwarding,
-  exchange: Exchange,
-): Promise<void> {
-  const left = new AbortController()
-  let upstream: Dispatcher.DispatchController | undefined
-  exchange.abort = () => {
-    outgoing.destroy()
-  }
-  outgoing.on('close', () => {
-    if (outgoing.writableFinished) return
-    left.abort()
-    upstream?.abort(new Error('the client left'))
-  })
-  const clientsTurn = (): void => {
-    exchange.clientTurnSince = clock.monotonic()
-  }
-  try {
-    clientsTurn()
-    const body = await takeBody(incoming, route.maxBodyBytes, clientsTurn)
-    if (body.kind !== 'stream') exchange.clientTurnSince = undefined
-    const token = tokens.peek(route.profile) ?? (await tokens.get(route.profile, { signal: left.signal }))
-    const sent = await send(body, token, true)
-    if (sent === 'answered') return
-    const next = sent === 'no_answer' ? token : await sent.successor
-    metrics.repeated++
-    // Nothing was thrown away before this was certain.
-    await send(bodyAgain(body) as RequestBody, next, false)
-  } catch (error) {
-    if (left.signal.aborted) return
-    if (error instanceof BodyFailure) return answerFailure(outgoing, error.status, 'body', error.message)
-    if (!(error instanceof TokctlError)) throw error
-    answerWithoutToken(outgoing, error, metrics)
-  } finally {
-    // Bytes that nobody wants any more would be read as the connection's next request.
-    if (!incoming.complete) outgoing.once('finish', () => incoming.destroy())
+/** One request, its client, and what was sent for it. */
+export class Exchange {
+  readonly incoming: IncomingMessage
+  readonly outgoing: ServerResponse
+  readonly forwarding: Forwarding
+  /** The request that goes on at present. */
+  upstream: Dispatcher.DispatchController | undefined
+  hasLeft = false
+  #body: RequestBody = noBody
+  #clientTurnSince: number | undefined
+  #left: AbortController | undefined
+
+  constructor(incoming: IncomingMessage, outgoing: ServerResponse, forwarding: Forwarding) {
+    this.incoming = incoming
+    this.outgoing = outgoing
+    this.forwarding = forwarding
   }
 
-  function send(body: RequestBody, token: Token, isFirst: boolean): Promise<Sent> {
-    return new Promise(resolve => {
-      let isAnswering = false
-      let discarded: number | undefined
-      const options = {
-        origin: route.upstream.origin,
-        path: `${route.upstream.path}${incoming.url}`,
-        method: incoming.method as Dispatcher.HttpMethod,
-        headers: requestFields(incoming.rawHeaders, route.upstream.host, route.authorization(token)),
-        body: body.kind === 'none' ? null : body.kind === 'kept' ? body.bytes : body.stream,
-      }
-      const begin = (status: number, reason: string | undefined, raw: readonly string[]): void => {
-        isAnswering = true
-        exchange.clientTurnSince = undefined
-        outgoing.writeHead(status, reason ?? '', answerFields(raw))
-      }
-      route.dispatcher.dispatch(options, {
-        onRequestStart(controller) {
-          upstream = controller
-          if (left.signal.aborted) controller.abort(new Error('the client left'))
-        },
-        onResponseStart(controller, status, _, reason) {
-          upstream = controller
-          // Early hints and the like are for the connection that they came on.
-          if (status < 200) return
-          const raw = texts(controller.rawHeaders)
-          if (status !== 401) return begin(status, reason, raw)
-          const isWhole = bodyAgain(body) !== undefined
-          const successor = isFirst ? tokens.replace(route.profile, token.accessToken) : undefined
-          successor?.catch(() => {})
-          if (successor !== undefined) countRejected(metrics, token)
-          if (successor === undefined || !isWhole) begin(status, reason, raw)
-          else {
-            discarded = 0
-            resolve({ successor })
-          }
-        },
-        onResponseData(controller, chunk) {
-          if (discarded !== undefined) {
-            discarded += chunk.length
-            if (discarded > discardedBytes) controller.abort(new Error('refused'))
-          } else if (!outgoing.write(chunk)) {
-            clientsTurn()
-            controller.pause()
-            outgoing.once('drain', () => {
-              exchange.clientTurnSince = undefined
-              controller.resume()
-            })
-          }
-        },
-        onResponseEnd(controller) {
-          if (discarded !== undefined) return
-          const trailers = texts(controller.rawTrailers)
-          if (trailers.length > 0) outgoing.addTrailers(pairs(answerFields(trailers)))
-          outgoing.end()
-          resolve('answered')
-        },
-        onResponseError(_, error) {
-          if (discarded !== undefined) return
-          resolve(failed(error, isAnswering, isFirst && body.kind === 'none'))
-        },
+  /** Sends the request to the upstream with our token in the place of the client's, and its answer back. */
+  start(): void {
+    const { route, tokens } = this.forwarding
+    if (!hasBody(this.incoming)) {
+      const token = tokens.peek(route.profile)
+      if (token !== undefined) return void this.#send(token, true)
+    }
+    this.#startLater().catch(error => this.#fail(error))
+  }
+
+  async #startLater(): Promise<void> {
+    const { incoming, outgoing } = this
+    const { route, tokens } = this.forwarding
+    if (hasBody(incoming)) {
+      this.clientsTurn()
+      // Whoever waits for this word has not been let in before (RFC 9110 §10.1.1).
+      const expects = incoming.headers.expect !== undefined
+      const taken = takeBody(incoming, route.maxBodyBytes, {
+        onBegin: () => expects && outgoing.writeContinue(),
+        onProgress: () => this.clientsTurn(),
+        onEnd: () => this.upstreamsTurn(),
       })
+      this.#body = await taken
+    }
+    const token =
+      tokens.peek(route.profile) ?? (await tokens.get(route.profile, { signal: this.#leftSignal() }))
+    this.#send(token, true)
+  }
+
+  /** Sends it once more, as soon as there is a token. */
+  repeat(next: Promise<Token>): void {
+    next
+      .then(token => {
+        // Nothing was thrown away before this was certain.
+        this.#body = this.bodyAgain() as RequestBody
+        this.forwarding.metrics.repeated++
+        this.#send(token, false)
+      })
+      .catch(error => this.#fail(error))
+  }
+
+  #send(token: Token, isFirst: boolean): void {
+    if (this.hasLeft) return
+    const { incoming } = this
+    const { route } = this.forwarding
+    const body = this.#body
+    const options = {
+      origin: route.upstream.origin,
+      path: `${route.upstream.path}${incoming.url}`,
+      method: incoming.method as Dispatcher.HttpMethod,
+      headers: requestFields(incoming.rawHeaders, route.upstream.host, route.authorization(token)),
+      body: body.kind === 'none' ? null : body.kind === 'kept' ? body.bytes : body.stream,
+    }
+    route.dispatcher.dispatch(options, new Attempt(this, token, isFirst))
+  }
+
+  /** The same body once more; `undefined` where it is gone, or not whole yet. */
+  bodyAgain(): RequestBody | undefined {
+    if (this.#body.kind !== 'stream') return this.#body
+    const bytes = this.#body.repeatable()
+    return bytes && { kind: 'kept', bytes }
+  }
+
+  /** From now on the client is to send or to take something. */
+  clientsTurn(): void {
+    this.#clientTurnSince = this.forwarding.clock.monotonic()
+  }
+
+  upstreamsTurn(): void {
+    this.#clientTurnSince = undefined
+  }
+
+  /** For how long the client has not done what is its turn. */
+  stalledMs(now: number): number {
+    // It cannot send what the upstream does not take.
+    if (this.#body.kind === 'stream' && this.#body.stream.writableNeedDrain) this.#clientTurnSince = now
+    return now - (this.#clientTurnSince ?? now)
+  }
+
+  /** Ends both sides. */
+  abort(): void {
+    this.outgoing.destroy()
+  }
+
+  /** The answer is out, or the client has gone. */
+  close(): void {
+    const { incoming, outgoing } = this
+    if (!outgoing.writableFinished) {
+      this.hasLeft = true
+      this.#left?.abort()
+      this.upstream?.abort(new Error('the client left'))
+    } else if (hasBody(incoming) && !incoming.complete) linger(incoming)
+  }
+
+  #leftSignal(): AbortSignal {
+    this.#left ??= new AbortController()
+    if (this.hasLeft) this.#left.abort()
+    return this.#left.signal
+  }
+
+  #fail(error: unknown): void {
+    const { outgoing } = this
+    if (this.hasLeft) return
+    if (error instanceof BodyFailure) return void answerFailure(outgoing, error.status, 'body', error.message)
+    if (error instanceof TokctlError) return void answerWithoutToken(outgoing, error, this.forwarding.metrics)
+    answerFailure(outgoing, 500, 'internal_error', 'unexpected failure')
+  }
+}
+
+/** One time that a request is sent, and what comes back. */
+class Attempt implements Dispatcher.DispatchHandler {
+  readonly #exchange: Exchange
+  readonly #token: Token
+  readonly #isFirst: boolean
+  #isAnswering = false
+  /** The bytes that were read of an answer that is not passed on. */
+  #discarded: number | undefined
+
+  constructor(exchange: Exchange, token: Token, isFirst: boolean) {
+    this.#exchange = exchange
+    this.#token = token
+    this.#isFirst = isFirst
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#exchange.upstream = controller
+    if (this.#exchange.hasLeft) controller.abort(new Error('the client left'))
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    _: unknown,
+    reason?: string,
+  ): void {
+    // Early hints and the like are for the connection that they came on.
+    if (status < 200) return
+    if (status === 401 && this.#isFirst && this.#replace()) return
+    this.#isAnswering = true
+    this.#exchange.upstreamsTurn()
+    this.#exchange.outgoing.writeHead(status, reason ?? '', answerFields(controller.rawHeaders))
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#discarded !== undefined) {
+      this.#discarded += chunk.length
+      if (this.#discarded > discardedBytes) controller.abort(new Error('refused'))
+      return
+    }
+    const exchange = this.#exchange
+    if (exchange.outgoing.write(chunk)) return
+    exchange.clientsTurn()
+    controller.pause()
+    exchange.outgoing.once('drain', () => {
+      exchange.upstreamsTurn()
+      controller.resume()
     })
   }
 
-  function failed(error: Error, isAnswering: boolean, mayRepeat: boolean): Sent {
-    if (left.signal.aborted) return 'answered'
-    if (isAnswering) {
-      // The client must not take what it has for the whole.
-      outgoing.destroy()
-      return 'answered'
-    }
-    if (error instanceof BodyFailure) {
-      answerFailure(outgoing, error.status, 'body', error.message)
-      return 'answered'
-    }
-    metrics.upstreamFailures++
+  onResponseEnd(controller: Dispatcher.DispatchController): void {
+    if (this.#discarded !== undefined) return
+    const { outgoing } = this.#exchange
+    const trailers = trailerFields(controller.rawTrailers)
+    if (trailers !== undefined) outgoing.addTrailers(trailers)
+    // What is still to be taken is the client's to take.
+    if (outgoing.writableLength > 0) this.#exchange.clientsTurn()
+    outgoing.end()
+  }
+
+  onResponseError(_: unknown, error: Error): void {
+    if (this.#discarded !== undefined || this.#exchange.hasLeft) return
+    const { incoming, outgoing, forwarding } = this.#exchange
+    // The client must not take what it has for the whole.
+    if (this.#isAnswering) return void breakOff(outgoing)
+    if (error instanceof BodyFailure) return void answerFailure(outgoing, error.status, 'body', error.message)
+    forwarding.metrics.upstreamFailures++
     const code = (error as NodeJS.ErrnoException).code ?? ''
     // A kept connection that the upstream closed just now. What has no effect may be asked twice (RFC 9110 §9.2.2).
     const isClosed = code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE'
-    if (isClosed && mayRepeat && /^(GET|HEAD|OPTIONS)$/.test(incoming.method ?? '')) return 'no_answer'
+    const mayRepeat =
+      this.#isFirst && !hasBody(incoming) && /^(GET|HEAD|OPTIONS)$/.test(incoming.method ?? '')
+    if (isClosed && mayRepeat) return void this.#exchange.repeat(Promise.resolve(this.#token))
     const isSlow = /TIMEOUT|ETIMEDOUT/.test(code)
     const what = isSlow ? 'the upstream did not answer in time' : 'the upstream cannot be reached'
     answerFailure(
@@ -166,19 +238,35 @@ export async function forward(
       isClosed ? 'upstream_closed' : 'upstream_failed',
       `${what} (${code || 'error'})`,
     )
-    return 'answered'
+  }
+
+  /** Has a token that was refused replaced. @returns Whether the request is sent again, so that this answer is nobody's. */
+  #replace(): boolean {
+    const { forwarding } = this.#exchange
+    const successor = forwarding.tokens.replace(forwarding.route.profile, this.#token.accessToken)
+    if (successor === undefined) return false
+    countRejected(forwarding.metrics, this.#token)
+    if (this.#exchange.bodyAgain() === undefined) {
+      // For those who come after it.
+      successor.catch(() => {})
+      return false
+    }
+    this.#discarded = 0
+    this.#exchange.repeat(successor)
+    return true
   }
 }
 
-/** The same body once more; `undefined` where it is gone, or not whole yet. */
-function bodyAgain(body: RequestBody): RequestBody | undefined {
-  if (body.kind !== 'stream') return body
-  const bytes = body.repeatable()
-  return bytes && { kind: 'kept', bytes }
-}
-
-function pairs(raw: readonly string[]): [string, string][] {
-  const found: [string, string][] = []
-  for (let i = 0; i < raw.length; i += 2) found.push([raw[i] as string, raw[i + 1] as string])
-  return found
+/** Takes what a client still sends after its answer, for a while: closed at once, the answer would be lost on its way. */
+function linger(incoming: IncomingMessage): void {
+  let left = lingerBytes
+  const limit = setTimeout(() => incoming.destroy(), lingerMs)
+  limit.unref()
+  incoming.unpipe()
+  incoming.on('data', (chunk: Buffer) => {
+    left -= chunk.length
+    if (left < 0) incoming.destroy()
+  })
+  incoming.on('end', () => clearTimeout(limit))
+  incoming.resume()
 }

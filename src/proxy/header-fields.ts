@@ -1,4 +1,8 @@
+import type { Dispatcher } from 'undici'
 import { clientAuthField } from './admission.ts'
+
+/** Name, value, name, value …, as undici has read them. */
+export type RawFields = Dispatcher.DispatchController['rawHeaders'] | readonly string[]
 
 /** Fields that speak of one connection (RFC 9110 §7.6.1), or that undici and we write ourselves. */
 const hopByHop = new Set([
@@ -62,12 +66,21 @@ export function requestFields(raw: readonly string[], host: string, authorizatio
 /**
  * The header fields that go to the client.
  *
- * @param raw - Name, value, name, value …
+ * @param raw - Of the upstream.
  */
-export function answerFields(raw: readonly string[]): string[] {
+export function answerFields(raw: RawFields): string[] {
   const fields: string[] = []
-  copy(raw, notFromUpstreams, fields)
+  copy(texts(raw), notFromUpstreams, fields)
   return fields
+}
+
+/** The trailer fields that go to the client, in pairs; `undefined` where there are none. */
+export function trailerFields(raw: RawFields): [string, string][] | undefined {
+  if (!Array.isArray(raw) || raw.length === 0) return undefined
+  const fields = answerFields(raw)
+  const pairs: [string, string][] = []
+  for (let i = 0; i < fields.length; i += 2) pairs.push([fields[i] as string, fields[i + 1] as string])
+  return pairs
 }
 
 function copy(raw: readonly string[], without: ReadonlySet<string>, fields: string[]): void {
@@ -92,13 +105,11 @@ function copy(raw: readonly string[], without: ReadonlySet<string>, fields: stri
   }
 }
 
-/** undici's raw header, as text. */
-export function texts(raw: unknown): string[] {
+function texts(raw: RawFields): string[] {
   if (!Array.isArray(raw)) return []
-  const found = Array<string>(raw.length)
-  for (let i = 0; i < raw.length; i++) {
-    const part: Buffer | string = raw[i]
-    found[i] = typeof part === 'string' ? part : part.toString('latin1')
+  const found: string[] = []
+  for (const part of raw as readonly (Buffer | string)[]) {
+    found.push(typeof part === 'string' ? part : part.toString('latin1'))
   }
   return found
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 
 /** The two ends of a TCP connection on this machine, as the server sees them. */
 export interface Ends {
@@ -8,35 +8,97 @@ export interface Ends {
   readonly remotePort: number
 }
 
+/** Finds whose socket the other end of a loopback connection is: its numeric user, `undefined` where the kernel does not say. */
+export type PeerLookup = (ends: Ends) => Promise<number | undefined>
+
+/** The table is read in pieces, and a row may slip through between two: it is looked at so often before nobody is known. */
+const looks = 3
+
 /**
- * Finds whose socket the other end of a loopback connection is.
+ * Makes the look-up. The kernel writes the table of all sockets for each reading, which takes it milliseconds: one reading,
+ * beside the event loop, serves all connections that wait when it begins.
  *
  * @param read - Reads a file of `/proc/net`.
- * @returns The numeric user; `undefined` where the kernel does not say: another system, or a socket that is gone.
- * @see proc_net_tcp(5)
  */
-export function peerUser(ends: Ends, read: (path: string) => string = readProc): number | undefined {
-  const isV6 = ends.remoteAddress.includes(':')
-  let table: string
-  try {
-    table = read(isV6 ? '/proc/net/tcp6' : '/proc/net/tcp')
-  } catch {
+export function createPeerLookup(read: (path: string) => Promise<string> = readProc): PeerLookup {
+  const tables = {
+    v4: lookIn(() => read('/proc/net/tcp')),
+    v6: lookIn(() => read('/proc/net/tcp6')),
+  }
+  return async ends => {
+    const table = ends.remoteAddress.includes(':') ? tables.v6 : tables.v4
+    const wanted = rowText(ends)
+    for (let look = 0; look < looks; look++) {
+      const users = await table(wanted)
+      if (users === undefined) return undefined
+      const user = users.get(wanted)
+      if (user !== undefined) return user
+    }
     return undefined
   }
-  // In the table of sockets the client's end is "local" where ours is "remote".
-  const wanted = `${socketText(ends.remoteAddress, ends.remotePort)} ${socketText(ends.localAddress, ends.localPort)}`
-  const at = table.indexOf(wanted)
-  if (at < 0) return undefined
-  const [state, , , , user] = table
-    .slice(at + wanted.length, table.indexOf('\n', at))
-    .trim()
-    .split(/\s+/)
-  // TIME_WAIT and the like belong to nobody any more, and are listed as root's.
-  return state === '01' && user !== undefined ? Number(user) : undefined
 }
 
-function readProc(path: string): string {
-  return readFileSync(path, 'latin1')
+type Users = ReadonlyMap<string, number>
+
+/** One reading at a time; whoever comes while it runs waits for the next, since this one may have passed its row. */
+function lookIn(read: () => Promise<string>): (wanted: string) => Promise<Users | undefined> {
+  let waiting: Set<string> | undefined
+  let next: Promise<Users | undefined> | undefined
+  let running: Promise<unknown> = Promise.resolve()
+  return wanted => {
+    if (next === undefined || waiting === undefined) {
+      const all = new Set<string>()
+      waiting = all
+      next = running.then(async () => {
+        next = undefined
+        waiting = undefined
+        try {
+          return usersOf(await read(), all)
+        } catch {
+          return undefined
+        }
+      })
+      running = next
+    }
+    waiting.add(wanted)
+    return next
+  }
+}
+
+/**
+ * Finds users in a table of sockets.
+ *
+ * @param wanted - `rowText` of each connection.
+ * @returns Those that are there and belong to somebody.
+ * @see proc_net_tcp(5)
+ */
+export function usersOf(table: string, wanted: ReadonlySet<string>): Map<string, number> {
+  const users = new Map<string, number>()
+  for (let at = table.indexOf('\n') + 1; at > 0 && at < table.length && users.size < wanted.size; ) {
+    const end = table.indexOf('\n', at)
+    const line = table.slice(at, end < 0 ? table.length : end)
+    at = end < 0 ? table.length : end + 1
+    const from = line.indexOf(': ') + 2
+    const text = line.slice(from, line.indexOf(' ', line.indexOf(' ', from) + 1))
+    if (!wanted.has(text)) continue
+    // state, queues, timer, retransmissions, user, timeout, inode
+    const [, , , , user, , inode] = line
+      .slice(from + text.length)
+      .trim()
+      .split(/\s+/)
+    // What was closed, or waits for its time to pass, has no inode: it belongs to nobody, and is listed as root's.
+    if (user !== undefined && inode !== undefined && inode !== '0') users.set(text, Number(user))
+  }
+  return users
+}
+
+/** How the other end of a connection stands in the table, where its end is "local" and ours is "remote". */
+export function rowText({ localAddress, localPort, remoteAddress, remotePort }: Ends): string {
+  return `${socketText(remoteAddress, remotePort)} ${socketText(localAddress, localPort)}`
+}
+
+function readProc(path: string): Promise<string> {
+  return readFile(path, 'latin1')
 }
 
 function socketText(address: string, port: number): string {

@@ -6,9 +6,9 @@ import type { Clock } from '../core/time.ts'
 import type { Tokens } from '../core/tokens.ts'
 import { type Admission, hostsOf, type Refusal, refusalOf } from './admission.ts'
 import { answerFailure } from './failure.ts'
-import { type Exchange, type Forwarding, forward } from './forward.ts'
+import { Exchange, type Forwarding } from './forward.ts'
 import { addOne, countRequest, createRouteMetrics, prometheusText, type RouteMetrics } from './metrics.ts'
-import { peerUser } from './peer-user.ts'
+import { createPeerLookup } from './peer-user.ts'
 import type { ProxyRoute } from './route.ts'
 import { listenAtSocketFile } from './socket-file.ts'
 import { endUpgrade, forwardUpgrade } from './upgrade.ts'
@@ -19,6 +19,22 @@ export interface ProxyOptions {
   readonly tokens: Tokens
   /** The user whose connections are taken; `undefined` where the system does not say whose a connection is. */
   readonly uid: number | undefined
+  /** For tests, which have no half a minute. */
+  readonly limits?: Partial<ProxyLimits>
+}
+
+/** What clients may take, in pieces and milliseconds. */
+export interface ProxyLimits {
+  /** More connections than these are ended at once. */
+  readonly connections: number
+  /** A whole request header must be there in this time. */
+  readonly headerMs: number
+  /** A connection on which nothing is asked is closed. */
+  readonly idleMs: number
+  /** A client that should send or take something and does not is given up. */
+  readonly clientStallMs: number
+  /** How often it is looked for such clients. */
+  readonly watchMs: number
 }
 
 /** A proxy that listens. */
@@ -30,12 +46,13 @@ export interface LoopbackProxy {
 }
 
 const maxHeaderBytes = 32_768
-const maxConnections = 1024
-/** A whole request header must be there in this time. */
-const headerMs = 10_000
-/** A client that should send or take something and does not is given up. */
-const clientStallMs = 30_000
-const watchMs = 5000
+const usualLimits: ProxyLimits = {
+  connections: 4096,
+  headerMs: 10_000,
+  idleMs: 60_000,
+  clientStallMs: 30_000,
+  watchMs: 5000,
+}
 const drainMs = 10_000
 /** sd_listen_fds(3): the first one. */
 const inheritedFd = 3
@@ -74,65 +91,102 @@ interface Listener {
 async function listen(
   route: ProxyRoute,
   all: ReadonlyMap<string, RouteMetrics>,
-  { clock, tokens, uid }: ProxyOptions,
+  { clock, tokens, uid, limits: chosen }: ProxyOptions,
 ): Promise<Listener> {
+  const limits = { ...usualLimits, ...chosen }
   const metrics = all.get(route.name) as RouteMetrics
   const forwarding: Forwarding = { route, metrics, clock, tokens }
   const exchanges = new Set<Exchange>()
+  const peerUser = createPeerLookup()
+  /** Connections of which it is not known yet whose they are. */
+  const strangers = new Map<Duplex, Promise<void>>()
   let admission: Admission = { hosts: undefined, clientSecret: route.clientSecret }
 
-  const server = createServer({ maxHeaderSize: maxHeaderBytes, headersTimeout: headerMs, requestTimeout: 0 })
+  const server = createServer({
+    maxHeaderSize: maxHeaderBytes,
+    headersTimeout: limits.headerMs,
+    requestTimeout: 0,
+    keepAliveTimeout: limits.idleMs,
+    connectionsCheckingInterval: limits.watchMs,
+  })
   // A field that were left out beyond a number might be the one that says who asks.
   server.maxHeadersCount = 0
-  server.maxConnections = maxConnections
+  server.maxConnections = limits.connections
+  server.on('drop', () => addOne(metrics.refused, 'connections'))
   server.on('connection', (socket: Socket) => {
-    if (uid !== undefined && isAnothers(socket, uid)) {
+    const { localAddress, localPort = 0, remoteAddress, remotePort = 0 } = socket
+    // Of a unix socket its mode says who may.
+    if (uid === undefined || localAddress === undefined || remoteAddress === undefined) return
+    const told = peerUser({ localAddress, localPort, remoteAddress, remotePort }).then(user => {
+      strangers.delete(socket)
+      if (user === uid) return
       addOne(metrics.refused, 'user')
       socket.destroy()
-    }
+    })
+    strangers.set(socket, told)
   })
-  server.on('request', (incoming, outgoing) => void serve(incoming, outgoing))
-  server.on('upgrade', (incoming: IncomingMessage, socket: Duplex, head: Buffer) => {
-    socket.on('error', () => {})
-    const refusal = refusalOf(incoming, admission) ?? upgradeRefusal(incoming)
-    if (refusal === undefined) return void forwardUpgrade(incoming, socket, head, forwarding)
-    addOne(metrics.refused, refusal.reason)
-    endUpgrade(socket, refusal.status, 'Refused', refusal.reason)
-  })
+  server.on('request', serve)
+  server.on('checkContinue', serve)
+  server.on('checkExpectation', serve)
+  server.on('upgrade', upgrade)
   // Node would answer CONNECT by closing the connection without a word.
   server.on('connect', (_: IncomingMessage, socket: Duplex) => {
     socket.on('error', () => {})
-    addOne(metrics.refused, 'method')
-    endUpgrade(socket, 405, 'Method Not Allowed', 'method')
+    onceKnown(socket, () => {
+      addOne(metrics.refused, 'method')
+      endUpgrade(socket, 405, 'Method Not Allowed', 'method')
+    })
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    addOne(metrics.refused, 'framing')
-    const status =
-      error.code === 'HPE_HEADER_OVERFLOW' ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400
-    // A parser that lost its way says nothing of where the next request begins.
-    if (socket.writable) endUpgrade(socket, status, 'Bad Request', 'framing')
     socket.on('error', () => {})
-    ;(socket as Socket).destroySoon()
+    onceKnown(socket, () => {
+      addOne(metrics.refused, 'framing')
+      const status =
+        error.code === 'HPE_HEADER_OVERFLOW' ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400
+      // A parser that lost its way says nothing of where the next request begins.
+      if (socket.writable) endUpgrade(socket, status, 'Bad Request', 'framing')
+      ;(socket as Socket).destroySoon()
+    })
   })
 
-  async function serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+  /** Goes on once the connection is known to be this user's; one of somebody else gets not a word. */
+  function onceKnown(socket: Duplex, then: () => void): void {
+    const told = strangers.size === 0 ? undefined : strangers.get(socket)
+    if (told === undefined) then()
+    else void told.then(() => socket.destroyed || then())
+  }
+
+  function serve(incoming: IncomingMessage, outgoing: ServerResponse): void {
+    onceKnown(incoming.socket, () => serveKnown(incoming, outgoing))
+  }
+
+  function serveKnown(incoming: IncomingMessage, outgoing: ServerResponse): void {
     outgoing.sendDate = false
     const refusal = refusalOf(incoming, admission)
-    if (refusal !== undefined) return refuse(incoming, outgoing, refusal)
-    if (incoming.url?.startsWith('/.tokctl/')) return answerItself(incoming.url, outgoing)
+    if (refusal !== undefined) return void refuse(incoming, outgoing, refusal)
+    if (incoming.url?.startsWith('/.tokctl/')) return void answerItself(incoming.url, outgoing)
     const startedAt = clock.monotonic()
-    const exchange: Exchange = { clientTurnSince: undefined, abort() {} }
+    const exchange = new Exchange(incoming, outgoing, forwarding)
     exchanges.add(exchange)
     metrics.inFlight++
     outgoing.on('close', () => {
+      exchange.close()
       exchanges.delete(exchange)
       metrics.inFlight--
       // 499 is nginx's word for a client that did not wait.
       const status = outgoing.headersSent ? outgoing.statusCode : 499
       countRequest(metrics, status, (clock.monotonic() - startedAt) / 1000)
     })
-    await forward(incoming, outgoing, forwarding, exchange).catch(() => {
-      answerFailure(outgoing, 500, 'internal_error', 'unexpected failure')
+    exchange.start()
+  }
+
+  function upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => {})
+    onceKnown(socket, () => {
+      const refusal = refusalOf(incoming, admission) ?? upgradeRefusal(incoming)
+      if (refusal === undefined) return void forwardUpgrade(incoming, socket, head, forwarding)
+      addOne(metrics.refused, refusal.reason)
+      endUpgrade(socket, refusal.status, 'Refused', refusal.reason)
     })
   }
 
@@ -165,9 +219,9 @@ async function listen(
   const watch = setInterval(() => {
     const now = clock.monotonic()
     for (const exchange of exchanges) {
-      if (now - (exchange.clientTurnSince ?? now) > clientStallMs) exchange.abort()
+      if (exchange.stalledMs(now) > limits.clientStallMs) exchange.abort()
     }
-  }, watchMs)
+  }, limits.watchMs)
   watch.unref()
 
   const { address, hosts, remove } = await bind(server, route)
@@ -188,15 +242,6 @@ async function listen(
       await route.dispatcher.destroy()
     },
   }
-}
-
-function isAnothers(socket: Socket, uid: number): boolean {
-  const { localAddress, localPort, remoteAddress, remotePort } = socket
-  // A unix socket: its mode says who may.
-  if (localAddress === undefined || remoteAddress === undefined) return false
-  return (
-    peerUser({ localAddress, localPort: localPort ?? 0, remoteAddress, remotePort: remotePort ?? 0 }) !== uid
-  )
 }
 
 function upgradeRefusal({ method, headers }: IncomingMessage): Refusal | undefined {

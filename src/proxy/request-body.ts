@@ -21,28 +21,43 @@ export type RequestBody =
   | { readonly kind: 'kept'; readonly bytes: Buffer }
   | { readonly kind: 'stream'; readonly stream: Transform; readonly repeatable: () => Buffer | undefined }
 
+/** Told while a body is taken. */
+export interface BodyEvents {
+  /** It will be taken: nothing that its header says stands against it. */
+  onBegin(): void
+  /** The client sent something. */
+  onProgress(): void
+  /** The client has sent all of it. */
+  onEnd(): void
+}
+
+/** Tells whether a body follows the header. */
+export function hasBody({ headers }: IncomingMessage): boolean {
+  const length = headers['content-length']
+  return length === undefined ? headers['transfer-encoding'] !== undefined : length !== '0'
+}
+
 /**
  * Takes the body of a request: a short one whole, a long one as a stream that remembers its beginning.
  *
- * @param onProgress - Told whenever the client sent something.
  * @throws {BodyFailure} too much, or the client left
  */
 export async function takeBody(
   incoming: IncomingMessage,
   maxBytes: number,
-  onProgress: () => void,
+  events: BodyEvents,
 ): Promise<RequestBody> {
   const length = incoming.headers['content-length']
-  if (length === undefined && incoming.headers['transfer-encoding'] === undefined) return { kind: 'none' }
-  if (length === '0') return { kind: 'none' }
   if (length !== undefined && Number(length) > maxBytes) throw tooLarge(maxBytes)
+  events.onBegin()
+  incoming.on('end', events.onEnd)
   if (length !== undefined && Number(length) <= keptBodyBytes) {
-    return { kind: 'kept', bytes: await readWhole(incoming, onProgress) }
+    return { kind: 'kept', bytes: await readWhole(incoming, events) }
   }
-  return streamed(incoming, maxBytes, onProgress)
+  return streamed(incoming, maxBytes, events)
 }
 
-function readWhole(incoming: IncomingMessage, onProgress: () => void): Promise<Buffer> {
+function readWhole(incoming: IncomingMessage, { onProgress }: BodyEvents): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     incoming.on('data', (chunk: Buffer) => {
@@ -55,7 +70,7 @@ function readWhole(incoming: IncomingMessage, onProgress: () => void): Promise<B
   })
 }
 
-function streamed(incoming: IncomingMessage, maxBytes: number, onProgress: () => void): RequestBody {
+function streamed(incoming: IncomingMessage, maxBytes: number, { onProgress }: BodyEvents): RequestBody {
   let kept: Buffer[] | undefined = []
   let size = 0
   let isWhole = false

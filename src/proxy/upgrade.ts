@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
-import { TokctlError } from '../core/errors.ts'
+import { exitCodeOf, TokctlError } from '../core/errors.ts'
 import type { Token } from '../core/token.ts'
 import type { Forwarding } from './forward.ts'
-import { answerFields, requestFields, texts } from './header-fields.ts'
+import { answerFields, requestFields } from './header-fields.ts'
 import { addOne, countRejected } from './metrics.ts'
 
 /**
@@ -35,9 +35,9 @@ export async function forwardUpgrade(
     await shake(await successor, false)
   } catch (error) {
     if (left.signal.aborted) return
-    if (!(error instanceof TokctlError)) throw error
+    if (!(error instanceof TokctlError)) return endUpgrade(client, 500, 'Unexpected', 'internal_error')
     addOne(metrics.withoutToken, error.code)
-    endUpgrade(client, 502, 'Bad Gateway', error.code)
+    endUpgrade(client, exitCodeOf(error.code) === 5 ? 503 : 502, 'No Token', error.code)
   }
 
   /** @returns The status, of which 401 is not passed on while it is the first. */
@@ -61,7 +61,7 @@ export async function forwardUpgrade(
           if (left.signal.aborted) controller.abort(new Error('the client left'))
         },
         onRequestUpgrade(controller, status, _, socket) {
-          const fields = answerFields(texts(controller.rawHeaders))
+          const fields = answerFields(controller.rawHeaders)
           client.write(
             `${headText(status, 'Switching Protocols', fields)}connection: upgrade\r\nupgrade: websocket\r\n\r\n`,
           )

@@ -3,7 +3,7 @@ import { type AddressInfo, isIP } from 'node:net'
 import { exitCodeOf, TokctlError } from '../core/errors.ts'
 import type { Clock } from '../core/time.ts'
 import type { Tokens } from '../core/tokens.ts'
-import { peerUser } from '../proxy/peer-user.ts'
+import { createPeerLookup, type PeerLookup } from '../proxy/peer-user.ts'
 import type { IdentityProtocol, IdentityReply } from './identity-replies.ts'
 
 /** What an endpoint stands on. */
@@ -50,10 +50,11 @@ export function readListen(flag: string, text: string): { host: string; port: nu
  */
 export async function startEndpoint(options: EndpointOptions): Promise<Endpoint> {
   const { address } = options
+  const peerUser = createPeerLookup()
   const server = createServer(
     { maxHeaderSize: 8192, requestTimeout: 10_000, headersTimeout: 5000, keepAliveTimeout: 5000 },
     (request, response) => {
-      answer(request, server, options)
+      answer(request, server, peerUser, options)
         .catch(() => options.protocol.failure(500, 'internal_error', 'unexpected failure'))
         .then(reply => send(response, reply))
     },
@@ -84,6 +85,7 @@ function listen(server: Server, { host, port }: EndpointOptions['address']): Pro
 async function answer(
   request: IncomingMessage,
   server: Server,
+  peerUser: PeerLookup,
   { protocol, profile, tokens, clock, secret, uid }: EndpointOptions,
 ): Promise<IdentityReply> {
   request.resume()
@@ -97,7 +99,7 @@ async function answer(
     return protocol.failure(403, 'not_for_pages', 'a web page is not answered')
   }
   const { localAddress = '', remoteAddress = '', remotePort = 0 } = socket
-  const user = peerUser({ localAddress, localPort: port, remoteAddress, remotePort })
+  const user = await peerUser({ localAddress, localPort: port, remoteAddress, remotePort })
   if (uid !== undefined && user !== undefined && user !== uid && user !== 0) {
     return protocol.failure(403, 'another_user', 'another user is not answered')
   }

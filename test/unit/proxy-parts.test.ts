@@ -9,7 +9,7 @@ import { type ListenAddress, parseListen, parseSize } from '../../src/profile/pr
 import { hostsOf, isPlainPath, refusalOf } from '../../src/proxy/admission.ts'
 import { answerFields, requestFields } from '../../src/proxy/header-fields.ts'
 import { countRequest, createRouteMetrics, prometheusText } from '../../src/proxy/metrics.ts'
-import { peerUser } from '../../src/proxy/peer-user.ts'
+import { createPeerLookup } from '../../src/proxy/peer-user.ts'
 
 const hosts = hostsOf('127.0.0.1', 7777)
 
@@ -189,7 +189,7 @@ const tables: [what: string, remote: string, row: string, want: number | undefin
   [
     'IPv4',
     '127.0.0.1',
-    '   1: 0100007F:D431 0100007F:1E61 01 00000000:00000000 00:00000000 00000000  1000        0 1 1 0',
+    '   1: 0100007F:D431 0100007F:1E61 01 00000000:00000000 00:00000000 00000000  1000        0 71 1 0',
     1000,
   ],
   [
@@ -211,17 +211,38 @@ const tables: [what: string, remote: string, row: string, want: number | undefin
     undefined,
   ],
 ]
-test.each(tables)('reads whose a socket is: %s', (_, remote, row, want) => {
+test.each(tables)('reads whose a socket is: %s', async (_, remote, row, want) => {
   const ends = { localAddress: remote, localPort: 7777, remoteAddress: remote, remotePort: 54_321 }
-  expect(peerUser(ends, () => `  sl  local_address rem_address   st\n${row}\n`)).toBe(want)
+  const peerUser = createPeerLookup(async () => `  sl  local_address rem_address   st\n${row}\n`)
+  expect(await peerUser(ends)).toBe(want)
 })
 
-test('where the kernel has no such table nobody is known', () => {
-  const ends = { localAddress: '127.0.0.1', localPort: 1, remoteAddress: '127.0.0.1', remotePort: 2 }
-  const read = (): string => {
-    throw new Error('ENOENT')
+test('one reading of the table tells of all connections that wait for it; a row that slipped through is looked for again', async () => {
+  const readings: ((table: string) => void)[] = []
+  const peerUser = createPeerLookup(() => new Promise(resolve => readings.push(resolve)))
+  const row = (port: number): string =>
+    `   1: 0100007F:${port.toString(16).toUpperCase()} 0100007F:1E61 01 00000000:00000000 00:00000000 00000000  1000        0 7 1 0\n`
+  const ends = { localAddress: '127.0.0.1', localPort: 7777, remoteAddress: '127.0.0.1' }
+  const ask = (remotePort: number) => peerUser({ ...ends, remotePort })
+  const next = async (n: number): Promise<(table: string) => void> => {
+    while (readings.length < n) await Promise.resolve()
+    return readings[n - 1] as (table: string) => void
   }
-  expect(peerUser(ends, read)).toBeUndefined()
+  const first = ask(50_001)
+  const read = await next(1)
+  const others = Promise.all([ask(50_002), ask(50_003)])
+  read(`head\n${row(50_001)}${row(50_002)}`)
+  expect(await first).toBe(1000)
+  ;(await next(2))(`head\n${row(50_002)}`)
+  ;(await next(3))(`head\n${row(50_003)}`)
+  expect(await others).toEqual([1000, 1000])
+  expect(readings).toHaveLength(3)
+})
+
+test('where the kernel has no such table nobody is known', async () => {
+  const ends = { localAddress: '127.0.0.1', localPort: 1, remoteAddress: '127.0.0.1', remotePort: 2 }
+  const peerUser = createPeerLookup(() => Promise.reject(new Error('ENOENT')))
+  expect(await peerUser(ends)).toBeUndefined()
 })
 
 test.runIf(process.platform === 'linux')('a real connection of ours is ours', async () => {
@@ -230,7 +251,8 @@ test.runIf(process.platform === 'linux')('a real connection of ours is ours', as
   const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
   const [socket] = await once(server, 'connection')
   const { localAddress, localPort, remoteAddress, remotePort } = socket
-  expect(peerUser({ localAddress, localPort, remoteAddress, remotePort })).toBe(process.getuid?.())
+  const peerUser = createPeerLookup()
+  expect(await peerUser({ localAddress, localPort, remoteAddress, remotePort })).toBe(process.getuid?.())
   expect(readFileSync('/proc/net/tcp', 'utf8')).toContain('local_address')
   client.destroy()
   socket.destroy()
