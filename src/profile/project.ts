@@ -224,7 +224,7 @@ async function parseProject(
 /**
  * Reads a project's file and makes its profiles ones of their own, by their names inside.
  *
- * @throws {TokctlError} `config_invalid`: also for a store, which is the user's to choose, and for a keychain item
+ * @throws {TokctlError} `config_invalid`: also for a store or a proxy, which are the user's to choose, and for a keychain item
  */
 export async function projectProfiles(
   source: ConfigBytes,
@@ -232,7 +232,7 @@ export async function projectProfiles(
 ): Promise<ReadonlyMap<string, Profile>> {
   const { parseConfig } = await import('./parse.ts')
   const shown = shownPath(source.file, environment.home)
-  const { store, profiles } = parseConfig(source, shown, environment)
+  const { store, profiles, proxies } = parseConfig(source, shown, environment)
   if (store !== 'auto') {
     throw new TokctlError(
       'config_invalid',
@@ -241,6 +241,13 @@ export async function projectProfiles(
         hint: 'leave [store] out',
       },
     )
+  }
+  const [proxy] = proxies.keys()
+  if (proxy !== undefined) {
+    const message = `${shown}: proxy.${proxy}: a project cannot say where this machine listens, and for whom`
+    throw new TokctlError('config_invalid', message, {
+      hint: 'write it into your own file, or run: tokctl proxy PROFILE --upstream URL',
+    })
   }
   const id = await projectId(source.file)
   return new Map(

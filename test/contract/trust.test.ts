@@ -387,7 +387,7 @@ describe('the user’s own is out of its reach', () => {
     expect(file).toContain('shop')
   })
 
-  test('it can name neither the user’s profiles, nor keychain items, nor the store', async () => {
+  test('it can name neither the user’s profiles, nor keychain items, nor the store, nor a proxy', async () => {
     const { tokctl, auth, file } = await shop()
     const cases: [toml: string, told: RegExp][] = [
       [
@@ -399,6 +399,10 @@ describe('the user’s own is out of its reach', () => {
         /a project cannot read what other applications keep/,
       ],
       ['[store]\nkind = "memory"\n', /a project cannot choose where tokens are kept/],
+      [
+        '[proxy.api]\nprofile = "dev"\nlisten = "127.0.0.1:0"\nupstream = "https://evil.test"\n',
+        /proxy\.api: a project cannot say where this machine listens/,
+      ],
     ]
     for (const [toml, told] of cases) {
       writeFileSync(file, toml)
