@@ -163,6 +163,8 @@ class Attempt implements Dispatcher.DispatchHandler {
   readonly #token: Token
   readonly #isFirst: boolean
   #isAnswering = false
+  /** The bytes of the answer that are still to come; not a number where nobody said how many. */
+  #left = Number.NaN
   /** The bytes that were read of an answer that is not passed on. */
   #discarded: number | undefined
 
@@ -188,7 +190,9 @@ class Attempt implements Dispatcher.DispatchHandler {
     if (status === 401 && this.#isFirst && this.#replace()) return
     this.#isAnswering = true
     this.#exchange.upstreamsTurn()
-    this.#exchange.outgoing.writeHead(status, reason ?? '', answerFields(controller.rawHeaders))
+    const fields = answerFields(controller.rawHeaders)
+    this.#left = lengthIn(fields)
+    this.#exchange.outgoing.writeHead(status, reason ?? '', fields)
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -198,6 +202,9 @@ class Attempt implements Dispatcher.DispatchHandler {
       return
     }
     const exchange = this.#exchange
+    this.#left -= chunk.length
+    // The last one goes out together with the end, and a short answer with its header.
+    if (this.#left === 0) return void this.#end(chunk)
     if (exchange.outgoing.write(chunk)) return
     exchange.clientsTurn()
     controller.pause()
@@ -210,11 +217,16 @@ class Attempt implements Dispatcher.DispatchHandler {
   onResponseEnd(controller: Dispatcher.DispatchController): void {
     if (this.#discarded !== undefined) return
     const { outgoing } = this.#exchange
+    if (outgoing.writableEnded) return
     const trailers = trailerFields(controller.rawTrailers)
     if (trailers !== undefined) outgoing.addTrailers(trailers)
-    // What is still to be taken is the client's to take.
-    if (outgoing.writableLength > 0) this.#exchange.clientsTurn()
-    outgoing.end()
+    this.#end()
+  }
+
+  #end(chunk?: Buffer): void {
+    this.#exchange.outgoing.end(chunk)
+    // What is out of our hands is the client's to take.
+    this.#exchange.clientsTurn()
   }
 
   onResponseError(_: unknown, error: Error): void {
@@ -255,6 +267,14 @@ class Attempt implements Dispatcher.DispatchHandler {
     this.#exchange.repeat(successor)
     return true
   }
+}
+
+function lengthIn(fields: readonly string[]): number {
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] as string
+    if (name.length === 14 && name.toLowerCase() === 'content-length') return Number(fields[i + 1])
+  }
+  return Number.NaN
 }
 
 /** Takes what a client still sends after its answer, for a while: closed at once, the answer would be lost on its way. */
