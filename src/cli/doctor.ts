@@ -68,6 +68,8 @@ async function examine(asksServers: boolean, context: CommandContext): Promise<F
   findings.push(...wayFindings(profiles, environment))
   if (asksServers) findings.push(...(await serverFindings(profiles, app, clock, context.signal())))
   else findings.push(note('server', 'no server was asked'))
+  const { proxyFindings } = await import('./doctor-proxy.ts')
+  findings.push(...(await proxyFindings(environment, machine, context.options.config)))
   const { completionFindings, helperFindings } = await import('./doctor-tools.ts')
   findings.push(...completionFindings(environment, machine), ...helperFindings(environment, machine))
   if (context.signal().aborted) throw new TokctlError('interrupted', 'interrupted')

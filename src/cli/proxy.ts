@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync, unlinkSync } from 'node:fs'
+import { existsSync, readFileSync, unlinkSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { writeFileAtomic } from '../core/atomic-file.ts'
 import type { Environment } from '../core/environment.ts'
@@ -16,6 +16,7 @@ import {
   parseSize,
 } from '../profile/proxy-settings.ts'
 import { scheme } from '../profile/scheme.ts'
+import { socketTable } from '../proxy/peer-user.ts'
 import { startProxy } from '../proxy/proxy.ts'
 import type { ProxyRoute } from '../proxy/route.ts'
 import type { CommandContext, Define } from './command.ts'
@@ -73,8 +74,7 @@ async function serve(context: CommandContext, names: readonly string[], flags: P
       }
       routes.push(route)
     }
-    // Elsewhere a system does not say whose a connection is.
-    const uid = environment.platform === 'linux' ? environment.uid : undefined
+    const uid = tellsUsers(environment) ? environment.uid : undefined
     const proxy = await startProxy(routes, { clock, tokens, uid })
     const stopping = signal()
     for (const address of proxy.addresses) writePart(`${address}\n`)
@@ -180,7 +180,7 @@ async function routeOf(settings: ProxySettings, { app, environment }: CommandCon
       hint: 'start it by a .socket unit with one ListenStream, or name an address: --listen 127.0.0.1:8080',
     })
   }
-  if (listen.kind === 'tcp' && environment.platform !== 'linux' && client_auth === undefined) {
+  if (listen.kind === 'tcp' && !tellsUsers(environment) && client_auth === undefined) {
     warn(`proxy "${name}": every user of this machine can reach it; --client-auth FILE asks for a secret`)
   }
   const url = new URL(upstream)
@@ -194,6 +194,11 @@ async function routeOf(settings: ProxySettings, { app, environment }: CommandCon
     clientSecret: client_auth === undefined ? undefined : new Secret(randomBytes(32).toString('base64url')),
     maxBodyBytes: max_body,
   }
+}
+
+/** Tells whether the system says whose a connection is. */
+function tellsUsers({ platform }: Environment): boolean {
+  return platform === 'linux' && existsSync(socketTable)
 }
 
 /** @see sd_listen_fds(3) */

@@ -11,6 +11,9 @@ export interface Ends {
 /** Finds whose socket the other end of a loopback connection is: its numeric user, `undefined` where the kernel does not say. */
 export type PeerLookup = (ends: Ends) => Promise<number | undefined>
 
+/** Where Linux tells whose each connection is; with a 6 at its end for IPv6. */
+export const socketTable = '/proc/net/tcp'
+
 /** The table is read in pieces, and a row may slip through between two: it is looked at so often before nobody is known. */
 const looks = 3
 
@@ -21,12 +24,10 @@ const looks = 3
  * @param read - Reads a file of `/proc/net`.
  */
 export function createPeerLookup(read: (path: string) => Promise<string> = readProc): PeerLookup {
-  const tables = {
-    v4: lookIn(() => read('/proc/net/tcp')),
-    v6: lookIn(() => read('/proc/net/tcp6')),
-  }
+  const v4 = lookIn(() => read(socketTable))
+  const v6 = lookIn(() => read(`${socketTable}6`))
   return async ends => {
-    const table = ends.remoteAddress.includes(':') ? tables.v6 : tables.v4
+    const table = ends.remoteAddress.includes(':') ? v6 : v4
     const wanted = rowText(ends)
     for (let look = 0; look < looks; look++) {
       const users = await table(wanted)
@@ -39,9 +40,10 @@ export function createPeerLookup(read: (path: string) => Promise<string> = readP
 }
 
 type Users = ReadonlyMap<string, number>
+type TableLookup = (wanted: string) => Promise<Users | undefined>
 
 /** One reading at a time; whoever comes while it runs waits for the next, since this one may have passed its row. */
-function lookIn(read: () => Promise<string>): (wanted: string) => Promise<Users | undefined> {
+function lookIn(read: () => Promise<string>): TableLookup {
   let waiting: Set<string> | undefined
   let next: Promise<Users | undefined> | undefined
   let running: Promise<unknown> = Promise.resolve()

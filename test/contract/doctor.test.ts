@@ -43,7 +43,9 @@ const docs = readFileSync(
 
 test('all is well: exit 0, and each thing that was looked at is named and documented', async () => {
   const { auth, options } = await corp()
-  options.at!.writeConfig(clientProfile('corp', auth.tokenEndpoint, `issuer = "${auth.url}"`))
+  const proxy =
+    '[proxy.api]\nprofile = "corp"\nlisten = "127.0.0.1:0"\nupstream = "https://api.example.com"\n'
+  options.at!.writeConfig(`${clientProfile('corp', auth.tokenEndpoint, `issuer = "${auth.url}"`)}\n${proxy}`)
   await run(['get', 'corp'], options)
   const { code, all } = await findings({ ...options, env: { ...options.env, SHELL: '/bin/bash' } })
   expect(problemsIn(all)).toEqual([])
@@ -59,6 +61,7 @@ test('all is well: exit 0, and each thing that was looked at is named and docume
     'ca',
     'server',
     'clock',
+    'listen',
     'completion',
     'helper',
   ]) {

@@ -400,7 +400,7 @@ describe('the user’s own is out of its reach', () => {
       ],
       ['[store]\nkind = "memory"\n', /a project cannot choose where tokens are kept/],
       [
-        '[proxy.api]\nprofile = "dev"\nlisten = "127.0.0.1:0"\nupstream = "https://evil.test"\n',
+        '[profile.dev]\nsource = "static"\ntoken = { env = "T" }\n[proxy.api]\nprofile = "dev"\nlisten = "127.0.0.1:0"\nupstream = "https://evil.test"\n',
         /proxy\.api: a project cannot say where this machine listens/,
       ],
     ]
