@@ -62,7 +62,7 @@ try {
 async function buildProgram() {
   const { outputFiles, metafile } = await build({
     ...bundled,
-    entryPoints: ['src/main.ts'],
+    entryPoints: { main: 'src/node.ts' },
     outdir: 'dist/cli',
     plugins: [lazyChildProcess],
   })

@@ -1,4 +1,4 @@
-// `npm run reliability [-- --iterations 10000]`: ends the program at every call that matters, at every moment after the answer,
+// `npm run reliability [-- --iterations 10000] [--program dist/bin/tokctl]`: ends the program at every call that matters, at every moment after the answer,
 // and in crowds, with a server that takes each refresh token once; writes bench/reliability.md. Linux; wants strace.
 //
 // A login is lost outside the window where its answer was sealed and on disk before the process ended: the program says so
@@ -7,14 +7,13 @@ import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { cpus, loadavg, release, tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const tokctl = [process.execPath, join(root, 'bin', 'tokctl.js')]
 const calls = [
   'write',
   'writev',
@@ -32,8 +31,12 @@ const { values: given } = parseArgs({
     iterations: { type: 'string', default: '10000' },
     rounds: { type: 'string', default: '3' },
     renewals: { type: 'string', default: '300' },
+    program: { type: 'string' },
   },
 })
+/** On Node, or the one file that --program names. */
+const tokctl =
+  given.program === undefined ? [process.execPath, join(root, 'bin', 'tokctl.js')] : [resolve(given.program)]
 const iterations = Number(given.iterations)
 
 const scratch = mkdtempSync(join(tmpdir(), 'tokctl-reliability-'))
@@ -76,7 +79,7 @@ async function quiet(n) {
     windowQuiet.push(...sealedAfter((await run(home, ['get', 'me', '--force'])).stderr))
 }
 
-/** At each call of one renewal, from the moment on when Node opens our script. */
+/** At each call of one renewal, from the moment on when the program reads its configuration. */
 async function sweep() {
   const home = await newHome('sweep')
   const counts = await countCalls(home)
@@ -253,7 +256,7 @@ async function countCalls(home) {
   )
   const lines = readFileSync(log, 'utf8').split('\n')
   const main = lines[0].split(' ')[0]
-  const begins = lines.findIndex(line => line.includes('bin/tokctl.js'))
+  const begins = lines.findIndex(line => line.includes('/config.toml"'))
   const counts = Object.fromEntries(calls.map(name => [name, { first: 1, last: 0 }]))
   for (const [i, line] of lines.entries()) {
     const [, pid, name] = /^(\d+) +(\w+)\(/.exec(line) ?? []
@@ -404,6 +407,11 @@ function inTheClear(home) {
   }).length
 }
 
+function versionOf([file, ...args]) {
+  const { stdout } = spawnSync(file, [...args, '--version'], { encoding: 'utf8' })
+  return /\) (\w+ \S+)/.exec(stdout)?.[1] ?? 'an unknown runtime'
+}
+
 function lastLine(text) {
   return text.trim().split('\n').slice(-2).join(' / ')
 }
@@ -431,7 +439,7 @@ function write() {
     `| ${name} | ${values.length} | ${quantile(values, 0.5).toFixed(2)} | ${quantile(values, 0.99).toFixed(2)} | ${Math.max(...values).toFixed(2)} |`
   const text = `# Reliability
 
-\`npm run reliability -- --iterations ${iterations}\` on ${new Date().toISOString().slice(0, 10)}: Node ${process.version}, ${process.platform} ${release()}, ${cpus().length} × ${cpus()[0].model}; load ${loadBefore.toFixed(1)} before it began; ${Math.round((performance.now() - begun) / 60_000)} min.
+\`npm run reliability -- --iterations ${iterations}\` on ${new Date().toISOString().slice(0, 10)}: ${versionOf(tokctl)}, ${process.platform} ${release()}, ${cpus().length} × ${cpus()[0].model}; load ${loadBefore.toFixed(1)} before it began; ${Math.round((performance.now() - begun) / 60_000)} min.
 The server takes each refresh token once, without leeway, so that every answer that does not reach the disk is a login lost.${iterations < 10_000 ? `\n**The crowd ran ${iterations.toLocaleString('en')} of the 10,000 times that are wanted.**` : ''}
 
 | | kills | records torn | tokens in clear on disk | orphan locks | double refreshes | logins lost in W | logins lost outside W |
@@ -457,7 +465,7 @@ ${window('eight at once, in three homes', windowCrowd)}
 Reached: ${quantile(windowQuiet, 0.99) < 20 ? 'yes' : '**no**'} one at a time, ${quantile(windowCrowd, 0.99) < 20 ? 'yes' : '**no**'} in crowds.
 
 - A login counts as lost in W where the server had replaced the refresh token and its answer was not yet on disk.
-- Node sends and receives with write, writev and read; sendto and recvfrom are swept all the same, and never happen.
+- Node sends and receives with write, writev and read, Bun with sendto and recvfrom; all are swept, whether or not they happen.
 - A double refresh is a refresh token that was sent more often than once and once more for each process that was killed.
 - Temporary files left by killed processes, each sealed like what it was to replace: ${total.temporary}.
 ${disk.map(text => `- ${text}`).join('\n')}${total.odd.map(text => `\n- **Unexpected:** ${text}`).join('')}

@@ -5,7 +5,7 @@ import { writeFileAtomic } from './core/atomic-file.ts'
 import type { Environment } from './core/environment.ts'
 import { printable, TokctlError } from './core/errors.ts'
 import { stableJitter, type Timing } from './core/freshness.ts'
-import type { Lock } from './core/lock.ts'
+import type { Lock, LockCalls } from './core/lock.ts'
 import { createManager, type Manager } from './core/manager.ts'
 import { type Outcomes, openOutcomes } from './core/outcome.ts'
 import type { Notices, Session, StartedRenewal } from './core/ports.ts'
@@ -36,6 +36,8 @@ export interface AppOptions {
   readonly notices: Notices
   /** Starts a renewal of that profile that outlives this process. @param force - However good the kept token is. */
   renewLater(configFile: string | undefined, profile: string, force: boolean): Promise<StartedRenewal>
+  /** The kernel's lock, as this runtime calls it; `undefined` where it cannot. */
+  lockCalls(): Promise<LockCalls | undefined>
 }
 
 /** The parts, put together. Nothing is opened before it is used. */
@@ -108,7 +110,7 @@ const keychainMs = 2000
 
 /** Builds store, source and manager for a profile when they are asked for. */
 export function createApp(options: AppOptions): App {
-  const { environment, clock, configFlag, storeFlag, notices, renewLater } = options
+  const { environment, clock, configFlag, storeFlag, notices, renewLater, lockCalls } = options
   const stateDir = openStateDir(environment)
   const outcomes = openOutcomes(stateDir, environment.pid)
   const stores = new Map<string, Promise<Store>>()
@@ -251,10 +253,10 @@ export function createApp(options: AppOptions): App {
   }
 
   async function lock(): Promise<Lock> {
-    const { createLock, kernelLock, loadLockAddon } = await import('./core/lock.ts')
-    const addon = loadLockAddon(environment)
-    if (addon !== undefined) {
-      return createLock(kernelLock(addon, environment.platform === 'win32'), stateDir, clock, environment.pid)
+    const { createLock, kernelLock } = await import('./core/lock.ts')
+    const calls = await lockCalls()
+    if (calls !== undefined) {
+      return createLock(kernelLock(calls, environment.platform === 'win32'), stateDir, clock, environment.pid)
     }
     const { linkLock } = await import('./core/link-lock.ts')
     return createLock(linkLock(clock, environment.pid), stateDir, clock, environment.pid)

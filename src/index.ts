@@ -31,7 +31,7 @@ export type { Token } from './library/token.ts'
  */
 export function createTokctl(options: TokctlOptions = {}): Tokctl {
   const { config, store, sources, timeoutMs, onWarning = () => {} } = options
-  const environment = readEnvironment('')
+  const environment = readEnvironment(undefined)
   const clock = systemClock
   const notices: Notices = {
     warn: onWarning,
@@ -48,6 +48,8 @@ export function createTokctl(options: TokctlOptions = {}): Tokctl {
     configFlag: config,
     storeFlag: store,
     notices,
+    lockCalls: async () =>
+      (await import('./core/lock-addon.ts')).loadLockAddon(environment.platform, environment.arch),
     async renewLater(_, name, force) {
       if (!force) return { ended: cache.renew(name) }
       const renewal = app.profile(name).then(profile => app.manager.get(profile, { force }))

@@ -17,14 +17,19 @@ import { plainOptions, readPlainGet } from './cli/plain-get.ts'
 import { readPlainHelper } from './cli/plain-helper.ts'
 import type { RunWith } from './cli/program.ts'
 import { type ReportOptions, report, warn } from './cli/report.ts'
+import type { LockCalls } from './core/lock.ts'
 import { type ResidentClock, systemClock } from './core/time.ts'
 
 declare const __VERSION__: string
 declare const __COMMIT__: string
 
-/** What starts this program: the script to start another one with, and a place for compiled code. */
+/** What runs this program: `node.ts` and `bun.ts` have one each. */
 export interface Runtime {
-  readonly script: string
+  /** Name and version. */
+  readonly name: string
+  /** The script to start another one with; `undefined` where the program is one file. */
+  readonly script: string | undefined
+  lockCalls(platform: string, arch: string): Promise<LockCalls | undefined>
   /** Keeps V8's compiled code for the next start; called where more than a cached token was served. */
   saveCodeCache(): void
 }
@@ -34,10 +39,10 @@ const clock: ResidentClock = { ...systemClock, monotonic }
 /** Waiting in silence for longer than this looks like a hang. */
 const silentWaitMs = 2000
 
-/** Runs the program: argv in, exit code out. */
+/** Runs the program: argv in, exit code out. Nothing else asks which runtime this is. */
 export async function main(runtime: Runtime): Promise<void> {
   refuseReports()
-  const argv = process.argv.slice(2)
+  const argv = commandLine(runtime)
   let app: App | undefined
   let exitCode = 0
   let wasHit = false
@@ -78,7 +83,7 @@ export async function main(runtime: Runtime): Promise<void> {
     } else if (argv[0] === '__complete') {
       const { complete } = await import('./cli/complete.ts')
       await runWith(plainOptions, complete(argv.slice(1)), 'helper')
-    } else await (await import('./cli/program.ts')).runCommand(argv, versionText(), runWith)
+    } else await (await import('./cli/program.ts')).runCommand(argv, versionText(runtime), runWith)
   } catch (error) {
     exitCode = await report(error, options)
   }
@@ -89,8 +94,24 @@ export async function main(runtime: Runtime): Promise<void> {
   process.exit(exitCode)
 }
 
-function versionText(): string {
-  return `tokctl ${__VERSION__} (${__COMMIT__}) node ${process.version} ${process.platform} ${process.arch}`
+/** What `bin/*-tokctl.js` add, where the program is one file that other names are links to. */
+const helperNames: Readonly<Record<string, string>> = {
+  'cargo-credential-tokctl': 'cargo',
+  'docker-credential-tokctl': 'docker',
+  'git-credential-tokctl': 'git',
+  'terraform-credentials-tokctl': 'terraform',
+}
+
+function commandLine({ script }: Runtime): string[] {
+  const words = process.argv.slice(2)
+  if (script !== undefined) return words
+  const [name = ''] = /[^/\\]*$/.exec(process.argv0) ?? []
+  const protocol = helperNames[name.replace(/\.exe$/i, '')]
+  return protocol === undefined ? words : ['helper', protocol, ...words]
+}
+
+function versionText({ name }: Runtime): string {
+  return `tokctl ${__VERSION__} (${__COMMIT__}) ${name} ${process.platform} ${process.arch}`
 }
 
 function renewal(force: boolean): string[] {
@@ -139,6 +160,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
         else isTerminal(2).then(isOne => isOne && say())
       },
     },
+    lockCalls: () => runtime.lockCalls(environment.platform, environment.arch),
     async renewLater(configFile, profile, force) {
       // A renewal by force goes on for a caller that could not wait, and outlives this process.
       if (renewHere !== undefined && !force) return { ended: renewHere(profile) }

@@ -3,7 +3,6 @@ import { dirname } from 'node:path'
 import type { App } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
 import { doing } from '../core/lease.ts'
-import { loadLockAddon } from '../core/lock.ts'
 import { shellWord } from '../core/shell-word.ts'
 import { type EpochMs, formatDuration } from '../core/time.ts'
 import { shownPath } from '../profile/shown-path.ts'
@@ -149,12 +148,7 @@ function existing(path: string): string {
 const longMs = { others: 120_000, login: 900_000 } as const
 
 /** Whether a lock can be taken, with what, and who holds the ones of the profiles. */
-export async function lockFindings(
-  app: App,
-  environment: Environment,
-  names: readonly string[],
-  now: EpochMs,
-): Promise<Finding[]> {
+export async function lockFindings(app: App, names: readonly string[], now: EpochMs): Promise<Finding[]> {
   if (lstat(app.stateDir.path) === undefined) return []
   const findings: Finding[] = []
   try {
@@ -175,8 +169,7 @@ export async function lockFindings(
       const isLong = heldMs > (holder.purpose === 'login' ? longMs.login : longMs.others)
       findings.push(isLong ? problem('lock', text, `if it hangs: kill ${holder.pid}`) : note('lock', text))
     }
-    const how = loadLockAddon(environment) === undefined ? 'made with link(2)' : "the kernel's own"
-    if (findings.length === 0) findings.push(ok('lock', `nobody holds one; locks are ${how}`))
+    if (findings.length === 0) findings.push(ok('lock', `nobody holds one; locks are ${lock.how}`))
   } catch (error) {
     findings.push(...problemsOf('lock', error))
   }

@@ -62,7 +62,7 @@ async function examine(asksServers: boolean, context: CommandContext): Promise<F
     const { storeFindings } = await import('./doctor-store.ts')
     findings.push(...(await storeFindings(app, environment, config)))
     const names = profiles.map(({ name }) => name)
-    findings.push(...(await lockFindings(app, environment, names, clock.now())))
+    findings.push(...(await lockFindings(app, names, clock.now())))
   }
   const { serverFindings, wayFindings } = await import('./doctor-network.ts')
   findings.push(...wayFindings(profiles, environment))

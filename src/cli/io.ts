@@ -15,8 +15,12 @@ const maxPastedLength = 65_536
 /** Whoever reads stdout has gone: nobody is left to tell. */
 export class OutputClosed extends Error {}
 
-/** Reads what the process was given. */
-export function readEnvironment(script: string): Environment {
+/**
+ * Reads what the process was given.
+ *
+ * @param script - What the runtime was told to run; `undefined` where runtime and program are one file.
+ */
+export function readEnvironment(script: string | undefined): Environment {
   const { env, platform, arch, pid, execPath, execArgv } = process
   let cwd = '/'
   try {
@@ -34,7 +38,8 @@ export function readEnvironment(script: string): Environment {
     uid: process.geteuid?.(),
     cwd,
     home,
-    self: [execPath, ...execArgv.filter(option => !debugs(option)), script],
+    self:
+      script === undefined ? [execPath] : [execPath, ...execArgv.filter(option => !debugs(option)), script],
   }
 }
 

@@ -79,6 +79,7 @@ export function linkLock(clock: Clock, pid: number): LockMechanism {
   }
 
   return {
+    how: 'made with link(2)',
     tryLock(path) {
       const current = highest(path)
       if (current > 0 && isHeld(fileOf(path, current), clock)) return undefined

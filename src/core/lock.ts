@@ -1,7 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
-import type { Environment } from './environment.ts'
 import { TokctlError } from './errors.ts'
 import type { Lease, LeasePurpose } from './lease.ts'
 import { readStateFile } from './read-file.ts'
@@ -31,6 +29,8 @@ export type LockResult<T> =
 
 /** One lock per key, for all processes of a user; free again when its holder dies, whatever it died of. */
 export interface Lock {
+  /** How it is made, in words. */
+  readonly how: string
   /**
    * Waits for the lock and does the work while holding it.
    *
@@ -46,6 +46,7 @@ export interface Lock {
 
 /** One way to take and free a lock on a path. The path itself is never deleted. */
 export interface LockMechanism {
+  readonly how: string
   /**
    * @returns `undefined` while somebody holds it.
    * @throws The system's error
@@ -65,6 +66,7 @@ export interface HeldLock {
 /** Waits by polling: the kernel offers no wait that could be given up or timed out. */
 export function createLock(mechanism: LockMechanism, stateDir: StateDir, clock: Clock, pid: number): Lock {
   return {
+    how: mechanism.how,
     async withLock(key, wait, work) {
       const path = `${stateDir.ensure('locks')}/${fileStem(key)}.lock`
       const start = clock.monotonic()
@@ -152,43 +154,26 @@ export function isNoFile(path: string): Error {
   return Object.assign(new Error('not a regular file'), { code: notRegular, path })
 }
 
-/** The part of fs-native-extensions that is used. */
-interface LockAddon {
+/** The kernel's calls, which JavaScript has no function for. An error has the system's `code`: `EAGAIN` while another holds it. */
+export interface LockCalls {
   tryLock(fd: number, offset: number, length: number, exclusive: boolean): void
   unlock(fd: number, offset: number, length: number): void
 }
 
-/**
- * Loads the lock addon.
- *
- * @returns `undefined` where it has no binary for this platform.
- */
-export function loadLockAddon({ platform, arch }: Environment): LockAddon | undefined {
-  const require = createRequire(import.meta.url)
-  try {
-    // Straight to the binary: the package's own search for it takes ten times as long.
-    return require(`fs-native-extensions/prebuilds/${platform}-${arch}/fs-native-extensions.node`)
-  } catch {}
-  try {
-    return require('fs-native-extensions/binding.js')
-  } catch {
-    return undefined
-  }
-}
-
 /** A lock of the kernel: F_OFD_SETLK on Linux, flock on macOS, LockFileEx on Windows. */
-export function kernelLock(addon: LockAddon, isWindows: boolean): LockMechanism {
+export function kernelLock(calls: LockCalls, isWindows: boolean): LockMechanism {
   // Windows locks are mandatory: the range lies behind the lease, so that others can read who holds it.
   const offset = isWindows ? 2 ** 30 : 0
   const length = isWindows ? 1 : 0
   return {
+    how: "the kernel's own",
     tryLock(path) {
       // O_CLOEXEC is Node's default: a child never inherits the descriptor, so it cannot keep the lock alive.
       const flags = constants.O_RDWR | constants.O_CREAT | (constants.O_NONBLOCK ?? 0)
       const fd = openSync(path, flags | (constants.O_NOFOLLOW ?? 0), 0o600)
       try {
         if (!fstatSync(fd).isFile()) throw isNoFile(path)
-        addon.tryLock(fd, offset, length, true)
+        calls.tryLock(fd, offset, length, true)
         // Somebody removed the file by hand since it was opened: the lock on it excludes nobody.
         if (!isWindows && !isStillAt(path, fd)) throw Object.assign(new Error(), { code: 'EAGAIN' })
       } catch (error) {
@@ -200,7 +185,7 @@ export function kernelLock(addon: LockAddon, isWindows: boolean): LockMechanism 
         writeLease: lease => overwrite(fd, encodeLease(lease)),
         free() {
           try {
-            addon.unlock(fd, offset, length)
+            calls.unlock(fd, offset, length)
           } finally {
             closeSync(fd)
           }

@@ -15,6 +15,7 @@ export function processLock(clock: Clock, pid: number): Lock {
   }
 
   return {
+    how: "this process's own",
     async withLock(key, wait, work) {
       const start = clock.monotonic()
       for (;;) {

@@ -16,7 +16,8 @@ import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { Environment } from '../../src/core/environment.ts'
 import { linkLock } from '../../src/core/link-lock.ts'
-import { createLock, kernelLock, type LockMechanism, loadLockAddon } from '../../src/core/lock.ts'
+import { createLock, kernelLock, type LockMechanism } from '../../src/core/lock.ts'
+import { loadLockAddon } from '../../src/core/lock-addon.ts'
 import { stateDir } from '../../src/core/state-dir.ts'
 import { systemClock } from '../../src/core/time.ts'
 
@@ -213,7 +214,7 @@ describe.each(['kernel', 'link'])('the %s lock', mechanism => {
     } as unknown as Environment
     const made =
       mechanism === 'kernel'
-        ? kernelLock(loadLockAddon(environment)!, false)
+        ? kernelLock(loadLockAddon(process.platform, process.arch)!, false)
         : linkLock(systemClock, process.pid)
     return createLock(made, stateDir(environment), systemClock, process.pid)
   }
@@ -229,6 +230,7 @@ test.each(troubles)(
   'a system that answers %s is told as trouble of the state directory',
   async (code, what, hint) => {
     const refusing: LockMechanism = {
+      how: 'not at all',
       tryLock() {
         throw Object.assign(new Error(), { code })
       },

@@ -5,14 +5,19 @@ import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
-/** Builds the program before the tests when its sources are newer: a test of an old build proves nothing. */
+/** Builds the program, for both runtimes, before the tests when its sources are newer: a test of an old build proves nothing. */
 export default function setup(): void {
-  const built = changedAt(join(root, 'dist', 'cli', 'main.cjs'))
-  const sources = ['src', 'bin', 'scripts/build.mjs', 'package.json'].map(path =>
+  build('build.mjs', ['dist', 'cli', 'main.cjs'])
+  build('build-binary.mjs', ['dist', 'bin', 'tokctl'])
+}
+
+function build(script: string, made: readonly string[]): void {
+  const built = changedAt(join(root, ...made))
+  const sources = ['src', 'bin', `scripts/${script}`, 'package.json'].map(path =>
     newestUnder(join(root, path)),
   )
   if (built >= Math.max(...sources)) return
-  const { status } = spawnSync(process.execPath, [join(root, 'scripts', 'build.mjs')], { stdio: 'inherit' })
+  const { status } = spawnSync(process.execPath, [join(root, 'scripts', script)], { stdio: 'inherit' })
   // Unit tests do without a build, so they may still tell what is wrong.
   if (status !== 0) console.error('the build failed: every test that starts the program will fail')
 }

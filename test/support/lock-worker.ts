@@ -2,7 +2,8 @@ import { closeSync, openSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Environment } from '../../src/core/environment.ts'
 import { linkLock } from '../../src/core/link-lock.ts'
-import { createLock, kernelLock, loadLockAddon } from '../../src/core/lock.ts'
+import { createLock, kernelLock } from '../../src/core/lock.ts'
+import { loadLockAddon } from '../../src/core/lock-addon.ts'
 import { stateDir } from '../../src/core/state-dir.ts'
 import { systemClock } from '../../src/core/time.ts'
 
@@ -25,7 +26,9 @@ const environment = {
 } as unknown as Environment
 
 const made =
-  mechanism === 'kernel' ? kernelLock(loadLockAddon(environment)!, false) : linkLock(systemClock, process.pid)
+  mechanism === 'kernel'
+    ? kernelLock(loadLockAddon(process.platform, process.arch)!, false)
+    : linkLock(systemClock, process.pid)
 const lock = createLock(made, stateDir(environment), systemClock, process.pid)
 
 function say(line: string): void {

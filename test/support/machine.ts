@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import type { Environment } from '../../src/core/environment.ts'
 import { TokctlError } from '../../src/core/errors.ts'
-import { createLock, kernelLock, loadLockAddon } from '../../src/core/lock.ts'
+import { createLock, kernelLock } from '../../src/core/lock.ts'
+import { loadLockAddon } from '../../src/core/lock-addon.ts'
 import { createManager, type Manager } from '../../src/core/manager.ts'
 import { openOutcomes } from '../../src/core/outcome.ts'
 import { Secret } from '../../src/core/secret.ts'
@@ -185,7 +186,12 @@ export function machine({ jitter = 0 } = {}): Machine {
       },
       lock: async () => {
         made.opened.lock++
-        return createLock(kernelLock(loadLockAddon(environment)!, false), dirs, clock, process.pid)
+        return createLock(
+          kernelLock(loadLockAddon(process.platform, process.arch)!, false),
+          dirs,
+          clock,
+          process.pid,
+        )
       },
       timing: profile => ({
         refreshBeforeMs: profile.refresh_before_ms,

@@ -10,15 +10,22 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
-/** The program as a user starts it. */
-export const program: readonly string[] = [process.execPath, join(root, 'bin', 'tokctl.js')]
+/** The program on Node. */
+export const onNode: readonly string[] = [process.execPath, join(root, 'bin', 'tokctl.js')]
+/** The program and its runtime in one file. */
+export const oneFile: readonly string[] = [join(root, 'dist', 'bin', 'tokctl')]
+
+const { TOKCTL_TEST_PROGRAM: named } = process.env
+
+/** The program as a user starts it: on Node, or what TOKCTL_TEST_PROGRAM names. */
+export const program: readonly string[] = named === undefined ? onNode : [resolve(named)]
 
 /** A home of its own for one test: configuration, state and everything else that is written. */
 export interface Scratch {

@@ -34,7 +34,7 @@ const floors: readonly Floor[] = [
   {
     name: 'heart',
     holds:
-      /^core\/(attempt|freshness|keep|lease|link-lock|lock|look|manager|outcome|ports|recover|reject|renewal|sign-in|singleflight)\.ts$/,
+      /^core\/(attempt|freshness|keep|lease|link-lock|lock|lock-addon|lock-calls|lock-embedded|look|manager|outcome|ports|recover|reject|renewal|sign-in|singleflight)\.ts$/,
     on: ['words', 'files', 'profile'],
     and: interfaces,
   },
@@ -55,7 +55,7 @@ const floors: readonly Floor[] = [
   },
   {
     name: 'top',
-    holds: /^(cli\/|index\.ts$|main\.ts$)/,
+    holds: /^(cli\/|index\.ts$|main\.ts$|node\.ts$|bun\.ts$)/,
     on: [
       'words',
       'files',
@@ -183,10 +183,15 @@ describe('the floors', () => {
   test('imports name files with their extension, built-ins with node:, and no package but the pinned ones', () => {
     const known =
       /^(\.{1,2}\/[\w./-]+\.ts|node:[\w/]+|commander|kleur|smol-toml|undici\/lib\/[\w./-]+\.js|fs-native-extensions|@napi-rs\/keyring)$/
+    // Of the one-file program, which no other one loads.
+    const ofBun = ['bun:ffi', 'fs-native-extensions/prebuilds/win32-x64/fs-native-extensions.node']
     const wrong = [...sources].flatMap(([path, { imports }]) =>
       imports
         // Its index would load ten times what is used; its types are there alone.
-        .filter(({ to, isType }) => to !== '' && !known.test(to) && !(isType && to === 'undici'))
+        .filter(
+          ({ to, isType }) =>
+            to !== '' && !known.test(to) && !ofBun.includes(to) && !(isType && to === 'undici'),
+        )
         .map(({ to }) => `${path} imports ${to}`),
     )
     expect(wrong).toEqual([])
@@ -194,13 +199,16 @@ describe('the floors', () => {
 })
 
 describe('the machine', () => {
-  test('process and console stand in cli/io.ts and main.ts alone, Date.now in core/time.ts alone', () => {
+  test('process and console stand in cli/io.ts, main.ts and what starts it alone, Date.now in core/time.ts alone', () => {
     const places: Record<string, string[]> = {}
     for (const [path, { machine }] of sources) {
       for (const name of machine) places[name] = [...(places[name] ?? []), path]
     }
     for (const paths of Object.values(places)) paths.sort()
-    expect(places).toEqual({ process: ['cli/io.ts', 'main.ts'], 'Date.now': ['core/time.ts'] })
+    expect(places).toEqual({
+      process: ['bun.ts', 'cli/io.ts', 'main.ts', 'node.ts'],
+      'Date.now': ['core/time.ts'],
+    })
   })
 
   test.each<[text: string, found: string[]]>([
@@ -231,7 +239,7 @@ describe('what starting the program loads', () => {
       /^profile\/(validate|parse)\.ts$/,
       /^core\/link-lock\.ts$/,
     ]
-    const loaded = [...loadedWith('main.ts')]
+    const loaded = [...loadedWith('node.ts')]
     expect(loaded).toContain('cli/get.ts')
     expect(loaded.filter(path => heavy.some(pattern => pattern.test(path)))).toEqual([])
   })

@@ -1,0 +1,162 @@
+// `npm run build:binary [-- --all | TARGET…]`: the program and its runtime as one file, compiled by Bun.
+//   dist/bin/tokctl          for this machine, and beside it the names that other tools call, as links
+//   dist/bin/tokctl-TARGET   for another one; its runtime comes from the npm registry, as the one for this machine did
+//
+// The runtime in it would do what its own variables say before any line of ours runs: be Bun itself (BUN_BE_BUN), load code
+// (BUN_OPTIONS), open a debugger (BUN_INSPECT), tell each request with its headers (BUN_CONFIG_VERBOSE_FETCH). No option of
+// the compiler keeps it from that. So their names are made such as no variable can have.
+import { spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const out = join(root, 'dist', 'bin')
+const { version, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+
+/** Target of the compiler → package that has its runtime. */
+const runtimes = {
+  'linux-x64': '@oven/bun-linux-x64',
+  'linux-x64-musl': '@oven/bun-linux-x64-musl',
+  'linux-arm64': '@oven/bun-linux-aarch64',
+  'linux-arm64-musl': '@oven/bun-linux-aarch64-musl',
+  'darwin-x64': '@oven/bun-darwin-x64',
+  'darwin-arm64': '@oven/bun-darwin-aarch64',
+  'windows-x64': '@oven/bun-windows-x64',
+}
+/** `BUN_`, as x86-64 compares it: cmpb $imm8,disp8(%reg), a jump after each. */
+const enginePrefix =
+  /\x80[\x38-\x3f]\x24?B[\s\S]{2,8}?\x80[\x78-\x7f]\x24?\x01U[\s\S]{2,8}?\x80[\x78-\x7f]\x24?\x02N[\s\S]{2,8}?\x80[\x78-\x7f]\x24?\x03_/g
+const helpers = ['cargo-credential', 'docker-credential', 'git-credential', 'terraform-credentials']
+
+const scratch = mkdtempSync(join(tmpdir(), 'tokctl-binary-'))
+try {
+  const here = thisMachine()
+  const args = process.argv.slice(2)
+  const targets = args.includes('--all') ? Object.keys(runtimes) : args
+  mkdirSync(out, { recursive: true })
+  if (targets.length === 0) {
+    compile(here, join(out, fileName('tokctl', here)))
+    if (!here.startsWith('windows')) linkHelpers()
+  }
+  for (const target of targets) {
+    if (!(target in runtimes)) throw new Error(`"${target}" is none of ${Object.keys(runtimes).join(', ')}`)
+    compile(target, join(out, fileName(`tokctl-${target}`, target)))
+  }
+} catch (error) {
+  console.error(`build:binary: ${error.message}`)
+  process.exitCode = 1
+} finally {
+  rmSync(scratch, { recursive: true, force: true })
+}
+
+function thisMachine() {
+  const system = process.platform === 'win32' ? 'windows' : process.platform
+  const isMusl = system === 'linux' && process.report.getReport().header.glibcVersionRuntime === undefined
+  return `${system}-${process.arch}${isMusl ? '-musl' : ''}`
+}
+
+function fileName(name, target) {
+  return target.startsWith('windows') ? `${name}.exe` : name
+}
+
+function compile(target, file) {
+  const compiler = runtimeFile(thisMachine())
+  const runtime = join(scratch, fileName(target, target))
+  writeFileSync(runtime, withoutVariables(readFileSync(runtimeFile(target)), target))
+  chmodSync(runtime, 0o755)
+  // Beside its place, so that whoever runs it meanwhile has the old file or the new one.
+  const temporary = join(out, fileName(`.${target}.${process.pid}`, target))
+  const { status, error, stdout, stderr } = spawnSync(
+    compiler,
+    [
+      ...['build', join(root, 'src', 'bun.ts'), '--compile', '--minify', '--bytecode', '--format=cjs'],
+      ...[`--target=bun-${target}`, `--compile-executable-path=${runtime}`, `--outfile=${temporary}`],
+      ...['dotenv', 'bunfig', 'tsconfig', 'package-json'].map(each => `--no-compile-autoload-${each}`),
+      ...['--define', `__VERSION__=${JSON.stringify(version)}`],
+      ...['--define', `__COMMIT__=${JSON.stringify(commit())}`],
+      // Native code of one platform is no use to another.
+      ...(target.startsWith('windows') ? [] : ['--external', '*.node']),
+      ...(/^(windows|darwin)/.test(target) ? [] : ['--external', '@napi-rs/keyring']),
+    ],
+    // Nothing of ours is to decide what is built.
+    { cwd: root, env: { PATH: process.env.PATH, HOME: scratch, TMPDIR: scratch }, encoding: 'utf8' },
+  )
+  if (status !== 0 || !existsSync(temporary)) {
+    rmSync(temporary, { force: true })
+    throw new Error(`${target}: ${error?.message ?? `${stdout}${stderr}`}`)
+  }
+  renameSync(temporary, file)
+  console.log(`${file.slice(root.length + 1)}  ${(statSync(file).size / 2 ** 20).toFixed(1)} MiB`)
+}
+
+/** Bun for a machine: as npm installed it, or fetched as npm would have. */
+function runtimeFile(target) {
+  const name = runtimes[target]
+  if (name === undefined) throw new Error(`Bun has no runtime for ${target}`)
+  const program = target.startsWith('windows') ? 'bun.exe' : 'bun'
+  const installed = join(root, 'node_modules', ...name.split('/'), 'bin', program)
+  if (existsSync(installed)) return installed
+  const unpacked = join(scratch, name.replace('/', '-'))
+  if (!existsSync(unpacked)) {
+    mkdirSync(unpacked)
+    const pack = ['pack', `${name}@${devDependencies.bun}`, '--silent', '--pack-destination', unpacked]
+    const packed = spawnSync('npm', pack, { encoding: 'utf8', shell: process.platform === 'win32' })
+    if (packed.status !== 0)
+      throw new Error(`${name} cannot be had from the registry: ${packed.stderr.trim()}`)
+    const tar = spawnSync('tar', ['-xzf', join(unpacked, packed.stdout.trim()), '-C', unpacked])
+    if (tar.status !== 0) throw new Error(`${name} cannot be unpacked: ${tar.stderr}`)
+  }
+  return join(unpacked, 'package', 'bin', program)
+}
+
+/** The runtime, with `=` as the first character of the names of its own variables: setenv(3) takes none such. */
+function withoutVariables(runtime, target) {
+  let renamed = 0
+  for (let at = runtime.indexOf('BUN_'); at >= 0; at = runtime.indexOf('BUN_', at + 1)) {
+    const name = /^BUN_[A-Z]\w*/.exec(runtime.toString('latin1', at, at + 40))?.[0]
+    // No variables, but a define, macros of its C compiler, and names in its own JavaScript, which `=` would break.
+    if (name === undefined || /^BUN_(ENV(?!_)|FFI_|WORKER_|PLUGIN_|TEST_)/.test(name)) continue
+    if (/[._]/.test(String.fromCharCode(runtime[at - 1]))) continue
+    runtime[at] = 0x3d
+    renamed++
+  }
+  // Where the prefix of its engine's options is compared character by character.
+  if (/x64/.test(target)) {
+    const [at, ...more] = [...runtime.toString('latin1').matchAll(enginePrefix)].map(({ index }) => index)
+    if (at === undefined || more.length > 0)
+      throw new Error(`${target}: the engine's options are read in another way`)
+    runtime[runtime.indexOf(0x42, at)] = 0x3d
+  }
+  if (renamed < 100) throw new Error(`${target}: the runtime's variables are not where they were`)
+  return runtime
+}
+
+function linkHelpers() {
+  for (const name of helpers) {
+    const link = join(out, `${name}-tokctl`)
+    const temporary = `${link}.${process.pid}`
+    symlinkSync('tokctl', temporary)
+    renameSync(temporary, link)
+  }
+}
+
+function commit() {
+  const { status, stdout } = spawnSync('git', ['rev-parse', '--short', 'HEAD'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  return status === 0 ? stdout.trim() : ''
+}

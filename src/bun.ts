@@ -1,0 +1,14 @@
+import { main } from './main.ts'
+
+// The program as one file, with Bun in it: what differs from Node is chosen here and nowhere else.
+
+void main({
+  name: `bun ${process.versions['bun']}`,
+  script: undefined,
+  lockCalls: async platform =>
+    platform === 'win32'
+      ? (await import('./core/lock-embedded.ts')).embeddedLock()
+      : (await import('./core/lock-calls.ts')).systemLockCalls(platform),
+  // Its bytecode is in it.
+  saveCodeCache() {},
+})

@@ -1,0 +1,13 @@
+import { main as run } from './main.ts'
+
+// The program on Node, as bin/tokctl.js starts it.
+
+/** Runs the program: argv in, exit code out. */
+export function main({ script, saveCodeCache }: { script: string; saveCodeCache(): void }): Promise<void> {
+  return run({
+    name: `node ${process.version}`,
+    script,
+    lockCalls: async (platform, arch) => (await import('./core/lock-addon.ts')).loadLockAddon(platform, arch),
+    saveCodeCache,
+  })
+}

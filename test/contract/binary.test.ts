@@ -1,0 +1,145 @@
+import { existsSync, mkdirSync, readdirSync, realpathSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { type Corp, corp } from '../support/corp.ts'
+import { oneFile, type RunResult, run } from '../support/run.ts'
+
+const [file] = oneFile as [string]
+
+describe('its names', () => {
+  test.each([
+    ['git-credential-tokctl', ['get'], 'protocol=https\nhost=corp.example.com\n\n', /^password=token-1$/m],
+    ['docker-credential-tokctl', ['get'], 'corp.example.com', /"Secret":"token-1"/],
+    ['tokctl', ['get', 'corp'], '', /^token-1\n$/],
+  ])('a link called %s is that helper', async (name, args, input, answer) => {
+    const { at, options } = await corp('match = ["https://corp.example.com"]')
+    const link = join(at.path, name)
+    symlinkSync(file, link)
+    const { code, stdout, stderr } = await run(args, { ...options, program: [link], input })
+    expect([code, stderr]).toEqual([0, ''])
+    expect(stdout).toMatch(answer)
+  })
+
+  test('what it writes for other tools names the file, and no script', async () => {
+    const { options } = await corp('match = ["https://corp.example.com"]')
+    const { stdout } = await run(['setup', 'git', '--print'], { ...options, program: oneFile })
+    expect(stdout).toContain(`${realpathSync(file)} `)
+    expect(stdout).not.toMatch(/bunfs|bun |node|\.js/)
+  })
+})
+
+describe('the runtime in it', () => {
+  const canary = 'CANARY-OF-FOREIGN-CODE'
+
+  /** One hit, one miss and one word about itself, in that environment and directory. */
+  async function ask(
+    { options }: Corp,
+    env: Readonly<Record<string, string>>,
+    cwd?: string,
+  ): Promise<RunResult[]> {
+    const all: RunResult[] = []
+    for (const args of [['get', 'corp', '--force'], ['get', 'corp'], ['--version']]) {
+      all.push(
+        await run(args, {
+          ...options,
+          program: oneFile,
+          env: { ...options.env, ...env },
+          ...(cwd === undefined ? {} : { cwd }),
+        }),
+      )
+    }
+    return all
+  }
+
+  function expectUntouched(all: readonly RunResult[]): void {
+    expect(all.map(({ code, stderr }) => [code, stderr])).toEqual(all.map(() => [0, '']))
+    expect(all.map(({ stdout }) => stdout)).toEqual([
+      'token-1\n',
+      'token-1\n',
+      expect.stringMatching(/^tokctl \d.* bun \d/),
+    ])
+  }
+
+  const variables: [string, (write: (name: string, text: string) => string) => Record<string, string>][] = [
+    ['BUN_BE_BUN', () => ({ BUN_BE_BUN: '1' })],
+    ['BUN_OPTIONS', write => ({ BUN_OPTIONS: `--preload ${write('evil.js', `console.log('${canary}')`)}` })],
+    ['BUN_OPTIONS with an inspector', () => ({ BUN_OPTIONS: '--inspect-brk=127.0.0.1:0' })],
+    ['BUN_INSPECT', () => ({ BUN_INSPECT: '127.0.0.1:0?break=1', BUN_INSPECT_NOTIFY: 'unix:///nowhere' })],
+    ['BUN_INSPECT_PRELOAD', write => ({ BUN_INSPECT_PRELOAD: write('evil.js', `console.log('${canary}')`) })],
+    ['BUN_CONFIG_VERBOSE_FETCH', () => ({ BUN_CONFIG_VERBOSE_FETCH: 'curl' })],
+    ['BUN_JSC_*', () => ({ BUN_JSC_dumpOptions: '1', BUN_JSC_dumpModuleLoadingState: '1' })],
+    ['JSC_*', () => ({ JSC_dumpOptions: '1' })],
+    [
+      'NODE_OPTIONS',
+      write => ({ NODE_OPTIONS: `--require ${write('evil.js', `console.log('${canary}')`)}` }),
+    ],
+    ['NODE_OPTIONS with an inspector', () => ({ NODE_OPTIONS: '--inspect-brk=127.0.0.1:0' })],
+  ]
+  test.each(variables)('does nothing that %s says', async (_, variable) => {
+    const made = await corp()
+    expectUntouched(
+      await ask(
+        made,
+        variable((name, text) => made.at.write(name, text)),
+      ),
+    )
+  })
+
+  test('writes no file that a variable names', async () => {
+    const made = await corp()
+    const into = join(made.at.path, 'into')
+    mkdirSync(into)
+    const places = ['BYTECODE_ORDER_OUT', 'BYTECODE_ORDER_NAMES_OUT', 'BYTECODE_DIGEST_OUT'].map(
+      name => [`BUN_${name}`, join(into, name)] as const,
+    )
+    const env = {
+      ...Object.fromEntries(places),
+      BUN_RUNTIME_TRANSPILER_CACHE_PATH: into,
+      BUN_JSC_useSamplingProfiler: '1',
+      BUN_JSC_samplingProfilerPath: into,
+      NODE_COMPILE_CACHE: into,
+      NODE_V8_COVERAGE: into,
+    }
+    expectUntouched(await ask(made, env))
+    expect(readdirSync(into)).toEqual([])
+  })
+
+  test('reads nothing of the directory it is in', async () => {
+    const made = await corp()
+    const { at } = made
+    const evil = at.write(
+      'here/evil.js',
+      `require('fs').writeFileSync('loaded', ''); console.log('${canary}')`,
+    )
+    at.write(
+      'here/.env',
+      `CORP_SECRET=from-dotenv\nTOKCTL_STATE_DIR=${at.path}/elsewhere\nBUN_OPTIONS=--preload ${evil}`,
+    )
+    at.write('here/.env.local', `TOKCTL_STATE_DIR=${at.path}/elsewhere`)
+    at.write('here/.env.production', `TOKCTL_STATE_DIR=${at.path}/elsewhere`)
+    at.write('here/bunfig.toml', `preload = ["${evil}"]\nlogLevel = "debug"\n[run]\nbun = true\n`)
+    at.write(
+      'here/package.json',
+      `{ "type": "module", "main": "${evil}", "imports": { "#a": "${evil}" }, "name": `,
+    )
+    at.write('here/tsconfig.json', `{ "compilerOptions": { "paths": { "*": ["${evil}"] } }`)
+    for (const name of ['commander', 'undici', 'smol-toml', 'fs-native-extensions', 'kleur']) {
+      at.write(`here/node_modules/${name}/index.js`, `console.log('${canary}')`)
+    }
+    const cwd = join(at.path, 'here')
+    expectUntouched(await ask(made, {}, cwd))
+    expect(made.auth.requests[0]!.headers['authorization']).toBe(
+      `Basic ${Buffer.from('build-bot:client-secret-canary').toString('base64')}`,
+    )
+    expect(existsSync(join(cwd, 'loaded'))).toBe(false)
+    expect(existsSync(join(at.path, 'elsewhere'))).toBe(false)
+    const traced = await run(['get', 'corp'], {
+      ...made.options,
+      cwd,
+      program: ['strace', '-f', '-e', 'trace=open,openat,connect,socket,bind,listen', ...oneFile],
+    })
+    expect(traced.stdout).toBe('token-1\n')
+    expect(traced.stderr).not.toMatch(/"(\.env|bunfig|package\.json|tsconfig|node_modules)|\/here[/"]/)
+    expect(traced.stderr).not.toMatch(/bind\(|listen\(|AF_INET/)
+  })
+})
