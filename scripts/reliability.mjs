@@ -1,5 +1,6 @@
-// `npm run reliability [-- --iterations 10000] [--program dist/bin/tokctl]`: ends the program at every call that matters, at every moment after the answer,
-// and in crowds, with a server that takes each refresh token once; writes bench/reliability.md. Linux; wants strace.
+// `npm run reliability [-- --iterations 10000] [--program dist/bin/tokctl] [--beside node]`: ends the program at every call that
+// matters, at every moment after the answer, and in crowds, with a server that takes each refresh token once; writes
+// bench/reliability.md. Linux; wants strace.
 //
 // A login is lost outside the window where its answer was sealed and on disk before the process ended: the program says so
 // under --verbose, and strace shows it. Nothing else is taken for granted.
@@ -32,12 +33,19 @@ const { values: given } = parseArgs({
     rounds: { type: 'string', default: '3' },
     renewals: { type: 'string', default: '300' },
     program: { type: 'string' },
+    beside: { type: 'string' },
+    homes: { type: 'string', default: '3' },
+    life: { type: 'string', default: '2' },
   },
 })
+const onNode = [process.execPath, join(root, 'bin', 'tokctl.js')]
 /** On Node, or the one file that --program names. */
-const tokctl =
-  given.program === undefined ? [process.execPath, join(root, 'bin', 'tokctl.js')] : [resolve(given.program)]
+const tokctl = given.program === undefined ? onNode : [resolve(given.program)]
+/** What one of each crowd runs: --beside names it, so that both programs meet over one session. */
+const stranger =
+  given.beside === undefined ? tokctl : given.beside === 'node' ? onNode : [resolve(given.beside)]
 const iterations = Number(given.iterations)
+const crowdLifeS = Number(given.life)
 
 const scratch = mkdtempSync(join(tmpdir(), 'tokctl-reliability-'))
 const total = {
@@ -53,6 +61,7 @@ const total = {
 }
 const rows = []
 const windowQuiet = []
+const windowBeside = []
 const windowCrowd = []
 const disk = []
 const begun = performance.now()
@@ -77,6 +86,10 @@ async function quiet(n) {
   const home = await newHome('quiet')
   for (let i = 0; i < n; i++)
     windowQuiet.push(...sealedAfter((await run(home, ['get', 'me', '--force'])).stderr))
+  for (let i = 0; i < n && stranger !== tokctl; i++)
+    windowBeside.push(
+      ...sealedAfter((await start(home, ['get', 'me', '--force'], [], true, stranger).done).stderr),
+    )
 }
 
 /** At each call of one renewal, from the moment on when the program reads its configuration. */
@@ -131,21 +144,28 @@ async function delays(rounds) {
 /** Eight at once whose token has expired, one in five of them killed at some moment. */
 async function crowds(n) {
   const row = newRow(`${n.toLocaleString('en')} times 8 parallel gets, 20 % killed`)
-  const homes = await Promise.all([0, 1, 2].map(i => newHome(`crowd${i}`, 2)))
+  const names = Array.from({ length: Number(given.homes) }, (_, i) => `crowd${i}`)
+  const homes = await Promise.all(names.map(name => newHome(name, crowdLifeS)))
   let left = n
+  /** How long a crowd takes, so that it is killed at any moment of it. */
+  let usualMs = 600
   await Promise.all(
     homes.map(async home => {
       while (left-- > 0) {
-        await pause(Math.max(0, 2000 - (Date.now() - home.family.at)))
+        await pause(Math.max(0, crowdLifeS * 1000 - (Date.now() - home.family.at)))
         home.family.presented.clear()
-        const all = Array.from({ length: 8 }, () => start(home, ['get', 'me']))
+        const begins = performance.now()
+        const all = Array.from({ length: 8 }, (_, i) =>
+          start(home, ['get', 'me'], [], true, i === 7 ? stranger : tokctl),
+        )
         const killed = new Set()
         for (const one of all) {
           if (Math.random() >= 0.2) continue
           killed.add(one)
-          setTimeout(() => one.child.kill('SIGKILL'), Math.random() * 600)
+          setTimeout(() => one.child.kill('SIGKILL'), Math.random() * usualMs)
         }
         const ended = await Promise.all(all.map(one => one.done))
+        usualMs += (performance.now() - begins - usualMs) / 20
         const dead = ended.filter(({ signal }) => signal === 'SIGKILL')
         row.kills += dead.length
         for (const { stderr } of ended) windowCrowd.push(...sealedAfter(stderr))
@@ -301,8 +321,8 @@ async function newHome(name, lifeS = 3600, isFirst = true) {
   return home
 }
 
-function start({ env, path }, args, before = [], isVerbose = true) {
-  const command = [...before, ...tokctl, ...args]
+function start({ env, path }, args, before = [], isVerbose = true, program = tokctl) {
+  const command = [...before, ...program, ...args]
   const given = isVerbose ? env : { ...env, TOKCTL_VERBOSE: '' }
   const child = spawn(command[0], command.slice(1), {
     env: { ...given },
@@ -439,7 +459,7 @@ function write() {
     `| ${name} | ${values.length} | ${quantile(values, 0.5).toFixed(2)} | ${quantile(values, 0.99).toFixed(2)} | ${Math.max(...values).toFixed(2)} |`
   const text = `# Reliability
 
-\`npm run reliability -- --iterations ${iterations}\` on ${new Date().toISOString().slice(0, 10)}: ${versionOf(tokctl)}, ${process.platform} ${release()}, ${cpus().length} × ${cpus()[0].model}; load ${loadBefore.toFixed(1)} before it began; ${Math.round((performance.now() - begun) / 60_000)} min.
+\`npm run reliability -- --iterations ${iterations}\` on ${new Date().toISOString().slice(0, 10)}: ${versionOf(tokctl)}${stranger === tokctl ? '' : `, one of each crowd ${versionOf(stranger)}`}, ${process.platform} ${release()}, ${cpus().length} × ${cpus()[0].model}; load ${loadBefore.toFixed(1)} before it began; ${Math.round((performance.now() - begun) / 60_000)} min.
 The server takes each refresh token once, without leeway, so that every answer that does not reach the disk is a login lost.${iterations < 10_000 ? `\n**The crowd ran ${iterations.toLocaleString('en')} of the 10,000 times that are wanted.**` : ''}
 
 | | kills | records torn | tokens in clear on disk | orphan locks | double refreshes | logins lost in W | logins lost outside W |
@@ -460,7 +480,7 @@ W is the time from the first byte of the answer to the sealed answer on disk, as
 | W | renewals | p50 ms | p99 ms | most ms |
 |---|---|---|---|---|
 ${window('one at a time', windowQuiet)}
-${window('eight at once, in three homes', windowCrowd)}
+${stranger === tokctl ? '' : `${window(`one at a time, ${versionOf(stranger)}`, windowBeside)}\n`}${window(`eight at once, in ${given.homes} homes`, windowCrowd)}
 
 Reached: ${quantile(windowQuiet, 0.99) < 20 ? 'yes' : '**no**'} one at a time, ${quantile(windowCrowd, 0.99) < 20 ? 'yes' : '**no**'} in crowds.
 
