@@ -68,6 +68,12 @@ export interface App {
    */
   whileEditing(work: () => void): Promise<void>
   /**
+   * Does the work while no other process sets up another tool.
+   *
+   * @throws {TokctlError} `lock_timeout`; whatever the work throws
+   */
+  whileSettingUp(work: () => Promise<void>): Promise<void>
+  /**
    * Does the work while no other process of this user does the same for one of these profiles.
    *
    * @throws {TokctlError} `lock_timeout`; whatever the work throws
@@ -105,6 +111,8 @@ export interface App {
 
 /** How long another process may take to edit the configuration, or what is kept for other tools. */
 const editMs = 10_000
+/** How long others may take to set up tools, which are started for it. */
+const setupMs = 60_000
 /** What a reading of the keychain may take, in milliseconds. */
 const keychainMs = 2000
 
@@ -263,8 +271,13 @@ export function createApp(options: AppOptions): App {
   }
 
   /** @param key - One that is no name of a profile. */
-  async function exclusively(key: string, what: string, work: () => Promise<void>): Promise<void> {
-    const wait = { purpose: 'edit', timeoutMs: editMs, signal: undefined } as const
+  async function exclusively(
+    key: string,
+    what: string,
+    work: () => Promise<void>,
+    timeoutMs = editMs,
+  ): Promise<void> {
+    const wait = { purpose: 'edit', timeoutMs, signal: undefined } as const
     const result = await (await lock()).withLock(key, wait, work)
     if (result.kind === 'held') return
     throw new TokctlError('lock_timeout', `${what} being edited by another process`, {
@@ -319,6 +332,7 @@ export function createApp(options: AppOptions): App {
     childEnvironment: environmentFor,
     whileWatching,
     whileEditing: work => exclusively('@configuration', 'the configuration is', async () => work()),
+    whileSettingUp: work => exclusively('@setup', 'the configuration of tools is', work, setupMs),
     async credentials() {
       const { openCredentials } = await import('./store/credentials.ts')
       return openCredentials({

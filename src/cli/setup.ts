@@ -1,15 +1,18 @@
-import { statSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { writeFileAtomic } from '../core/atomic-file.ts'
 import { printable, TokctlError } from '../core/errors.ts'
 import { isProgram, lookUpProgram } from '../core/find-program.ts'
 import { ownCommand } from '../core/own-command.ts'
 import { childEnvironment } from '../core/program.ts'
 import type { Profile } from '../profile/profile.ts'
 import { shownPath } from '../profile/shown-path.ts'
-import { applyChange, backUpFile, checkChange, dropBackup, readText } from '../setup/apply.ts'
-import type { Change, Machine, Plan, ProgramChange, Said, SetupAsk, Tool } from '../setup/setup.ts'
+import { type Applied, applyChanges, readText, restored } from '../setup/apply.ts'
+import type { Change, Machine, ProgramChange, Said, SetupAsk, Tool } from '../setup/setup.ts'
 import { tools } from '../setup/tools.ts'
 import { shellWords } from '../setup/words.ts'
+import { readWritten, type Written, writeWritten } from '../setup/written.ts'
 import type { CommandContext, Define } from './command.ts'
 import { writeOut } from './io.ts'
 
@@ -56,8 +59,8 @@ async function setUp(
   options: SetupOptions,
   context: CommandContext,
 ): Promise<void> {
-  const machine = machineOf(context)
   if (options.list) {
+    const machine = machineOf(context, readWritten(context.app.stateDir))
     const names = name === undefined ? Object.keys(tools) : [name]
     const { listTools } = await import('./setup-list.ts')
     const known = await Promise.all(names.map(async each => [each, await find(each)] as const))
@@ -91,14 +94,42 @@ async function setUp(
     audience: options.audience,
     store: options.store === true,
   }
-  const plan = await tool.plan(ask, machine)
-  if (plan.changes.length === 0) {
-    writeOut(`nothing to change: ${name} ${ask.remove ? 'does not ask' : 'asks'} tokctl\n`)
+  const work = async (): Promise<string> => setUpWith(name, tool, ask, options.print === true, context)
+  if (options.print) {
+    writeOut(await work())
     return
   }
-  if (options.print) writeOut(plan.changes.map(change => shown(change, machine.home)).join(''))
-  else await apply(plan, context)
-  if (!ask.remove) writeOut((plan.next ?? []).map(line => `next: ${line}\n`).join(''))
+  let said = ''
+  await context.app.whileSettingUp(async () => {
+    said = await work()
+  })
+  writeOut(said)
+}
+
+/** @returns What to tell. */
+async function setUpWith(
+  name: string,
+  tool: Tool,
+  ask: SetupAsk,
+  isOnlyShown: boolean,
+  context: CommandContext,
+): Promise<string> {
+  const { app, environment } = context
+  const written = readWritten(app.stateDir)
+  const machine = machineOf(context, written)
+  const { changes: planned, next = [] } = await tool.plan(ask, machine)
+  if (planned.length === 0)
+    return `nothing to change: ${name} ${ask.remove ? 'does not ask' : 'asks'} tokctl\n`
+  const changes = planned.map(change => (ask.remove && 'file' in change ? restored(change, written) : change))
+  const left = ask.remove ? '' : [...next, ...toldHere(context)].map(line => `next: ${line}\n`).join('')
+  if (isOnlyShown) return changes.map(change => shown(change, environment.home)).join('') + left
+  const applied = await apply(changes, written, ask.remove, context)
+  const lines = applied.map(
+    ({ change, backups }) =>
+      shown(change, environment.home) +
+      backups.map(backup => `  backup: ${shownPath(backup, environment.home)}\n`).join(''),
+  )
+  return lines.join('') + left
 }
 
 async function find(name: string): Promise<Tool> {
@@ -125,32 +156,26 @@ function isOfProject({ name }: Profile): boolean {
   return name.includes('@')
 }
 
-async function apply({ changes }: Plan, context: CommandContext): Promise<void> {
+async function apply(
+  changes: readonly Change[],
+  written: Written,
+  remove: boolean,
+  context: CommandContext,
+): Promise<Applied[]> {
   const { app, environment } = context
-  const { home } = environment
-  for (const change of changes) if ('file' in change) checkChange(change, environment)
-  const launchers = app.stateDir.file('launchers')
-  if (changes.some(change => 'file' in change && change.file.startsWith(launchers))) {
-    app.stateDir.ensure('launchers')
+  const run = async ({ run }: ProgramChange): Promise<void> => {
+    await runOrFail(context, run)
   }
-  for (const change of changes) {
-    const backups = 'run' in change ? await runTool(change, context) : [applyChange(change, environment)]
-    writeOut(shown(change, home))
-    for (const backup of backups) {
-      if (backup !== undefined) writeOut(`  backup: ${shownPath(backup, home)}\n`)
-    }
-  }
+  const applied = await applyChanges(changes, { environment, written, remove, run })
+  writeWritten(app.stateDir, written, environment.pid)
+  return applied
 }
 
-async function runTool(change: ProgramChange, context: CommandContext): Promise<(string | undefined)[]> {
-  const backups = change.rewrites.map(file => backUpFile(file, context.environment))
-  const { exitCode, stderr } = await runProgram(context, change.run)
-  if (exitCode !== 0) {
-    const said = printable(stderr.trim().split('\n').at(-1) ?? '')
-    throw new TokctlError('command_failed', `"${shellWords(change.run.slice(0, 3))}" failed: ${said}`)
-  }
-  for (const file of change.rewrites) dropBackup(file)
-  return backups.filter(backup => backup !== undefined && isThere(backup))
+async function runOrFail(context: CommandContext, command: readonly string[]): Promise<string> {
+  const { exitCode, stdout, stderr } = await runProgram(context, command)
+  if (exitCode === 0) return stdout
+  const said = printable(stderr.trim().split('\n').at(-1) ?? '')
+  throw new TokctlError('command_failed', `"${shellWords(command.slice(0, 3))}" failed: ${said}`)
 }
 
 function shown(change: Change, home: string): string {
@@ -165,19 +190,66 @@ function oneLine(text: string): string {
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e]/g, ' ')
 }
 
-function machineOf(context: CommandContext): Machine {
-  const { app, environment, options } = context
-  const { env, home, platform, cwd } = environment
-  const config = options.config === undefined ? [] : ['--config', resolve(cwd, options.config)]
+function machineOf(context: CommandContext, written: Written): Machine {
+  const { app, environment } = context
+  const { env, home, platform } = environment
   return {
     env,
     home,
     platform,
-    program: [...ownCommand(environment), ...config],
-    launchers: app.stateDir.file('launchers'),
+    program: programWords(context),
+    launchers: resolve(environment.cwd, app.stateDir.file('launchers')),
     read: readText,
+    list: directory => {
+      try {
+        return readdirSync(directory)
+      } catch {
+        return []
+      }
+    },
+    noted: note => written.notes.has(note),
+    edit: (text, commands) => edit(text, commands, context),
     find: name => lookUp(name, env),
     run: async (command, given = {}) => runProgram(context, command, given),
+  }
+}
+
+// What tools start knows nothing of this shell's variables: which configuration and which state are meant goes along.
+function programWords({ environment, options }: CommandContext): string[] {
+  const { env, cwd } = environment
+  const named = options.config ?? env['TOKCTL_CONFIG']
+  const config = named ? ['--config', resolve(cwd, named)] : []
+  const state = env['TOKCTL_STATE_DIR']
+  const starter = state && lookUp('env', env)
+  const before = starter ? [starter, `TOKCTL_STATE_DIR=${resolve(cwd, state)}`] : []
+  return [...before, ...ownCommand(environment), ...config]
+}
+
+function toldHere({ environment: { env } }: CommandContext): string[] {
+  return env['TOKCTL_STATE_DIR'] && lookUp('env', env) === undefined
+    ? ['set TOKCTL_STATE_DIR for the tool too, wherever it runs']
+    : []
+}
+
+async function edit(
+  text: string,
+  commands: Parameters<Machine['edit']>[1],
+  context: CommandContext,
+): ReturnType<Machine['edit']> {
+  const directory = mkdtempSync(join(tmpdir(), 'tokctl-'))
+  try {
+    const copy = join(directory, 'copy')
+    try {
+      writeFileAtomic(copy, text, context.environment.pid, false)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      throw new TokctlError('output_failed', `"${copy}" cannot be written (${code})`)
+    }
+    let said = ''
+    for (const command of commands(copy)) said = await runOrFail(context, command)
+    return { text: readText(copy) ?? '', said }
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
   }
 }
 
@@ -201,8 +273,4 @@ async function runProgram(
 function lookUp(name: string, env: Machine['env']): string | undefined {
   const found = lookUpProgram(name, env)
   return found.kind === 'found' && isProgram(found.file) ? found.file : undefined
-}
-
-function isThere(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false }) !== undefined
 }

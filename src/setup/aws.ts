@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
-import { addToSection, type IniEntry, iniEntries, removeFromSection } from './ini.ts'
+import { addToSection, type IniEntry, iniEntries, removeFromSection, sectionsOf } from './ini.ts'
 import { namedProfile, taken } from './places.ts'
-import type { Machine, Tool } from './setup.ts'
+import { comesFromUs } from './probe.ts'
+import { backupPath, type Machine, type Tool } from './setup.ts'
 import { quotedWords } from './words.ts'
 
 const key = 'credential_process'
@@ -22,12 +23,14 @@ export const tool: Tool = {
     if (ask.remove) {
       const ours = entries.filter(entry => {
         const named = entry.key === key ? isOurs.exec(entry.value)?.[1] : undefined
-        return named !== undefined && (ask.profile === undefined || named === ask.profile.name)
+        const isMeant = ask.as === undefined || entry.section === sectionOf(ask.as)
+        return named !== undefined && isMeant && (ask.profile === undefined || named === ask.profile.name)
       })
       if (ours.length === 0) return { changes: [] }
-      const after = removeFromSection(before!, new Set(ours.map(({ line }) => line)))
+      const were = sectionsOf(machine.read(backupPath(file)) ?? '')
+      const after = removeFromSection(before!, new Set(ours.map(({ line }) => line)), were)
       const says = ours.map(({ section, value }) => `- [${section}] ${key} = ${value}`)
-      return { changes: [{ file, before, after: after.trim() === '' ? undefined : after, says }] }
+      return { changes: [{ file, before, after, says }] }
     }
     const profile = namedProfile('aws', ask)
     if (!('members' in profile)) {
@@ -37,7 +40,7 @@ export const tool: Tool = {
       })
     }
     const name = ask.as ?? profile.name
-    const section = name === 'default' ? name : `profile ${name}`
+    const section = sectionOf(name)
     const value = quotedWords([...machine.program, 'helper', 'aws', profile.name], 'aws')
     refuseOthers(entries, section, name, file, machine)
     const there = entries.find(entry => entry.section === section && entry.key === key)
@@ -59,9 +62,25 @@ export const tool: Tool = {
     )
     if (ours === undefined) return undefined
     const name = ours.section.replace(/^profile /, '')
-    const { exitCode, stdout } = await machine.run(['aws', 'configure', 'list', '--profile', name])
-    return exitCode === 0 && stdout.includes('custom-process')
+    const profile = isOurs.exec(ours.value)?.[1]
+    if (profile === undefined) return undefined
+    // The CLI shows the last four characters of the id of the key, which is no secret.
+    return comesFromUs(
+      machine,
+      {
+        words: ['helper', 'aws', profile],
+        secret: said => /"AccessKeyId":"[^"]*([^"]{4})"/.exec(said)?.[1],
+      },
+      {
+        command: ['aws', 'configure', 'list', '--profile', name],
+        secret: said => /access_key\s+\*+(\S{4})\s+custom-process/.exec(said)?.[1],
+      },
+    )
   },
+}
+
+function sectionOf(name: string): string {
+  return name === 'default' ? name : `profile ${name}`
 }
 
 function refuseOthers(

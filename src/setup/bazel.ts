@@ -14,9 +14,9 @@ export const tool: Tool = {
     const file = join(machine.home, '.bazelrc')
     const before = machine.read(file)
     const launcher = launcherPath(machine, 'bazel')
-    const lineOf = (host: string): string => `common --credential_helper=${host}=${launcher}`
+    const lineOf = (host: string): string => `common ${rcWord(`--credential_helper=${host}=${launcher}`)}`
     const isOurs = (line: string): boolean =>
-      /^\s*common\s+--credential_helper=.*tokctl-bazel(\.cmd)?$/.test(line)
+      /^\s*common\s+"?--credential_helper=.*tokctl-bazel(\.cmd)?"?$/.test(line)
     // A scope is a name of the DNS.
     const origins = ask.remove && ask.profile === undefined ? [] : originsOf(ask)
     const hosts = [...new Set(origins.map(({ host }) => host))].filter(host => !host.startsWith('['))
@@ -41,4 +41,13 @@ export const tool: Tool = {
       ],
     }
   },
+}
+
+/**
+ * A word of a file that Bazel reads.
+ *
+ * @see Bazel, `Tokenize` of its client: double quotes, and a backslash before what would end them
+ */
+function rcWord(word: string): string {
+  return /^[\w@%+=:,./*-]+$/.test(word) ? word : `"${word.replace(/["\\]/g, '\\$&')}"`
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
-import { launcherChange, launcherPath, launcherText } from './launcher.ts'
+import { launcherChange, launcherPath, launcherText, plainLauncherPath } from './launcher.ts'
 import { appendLines, insertLines, removeLines } from './lines.ts'
 import type { Change, Machine, Tool } from './setup.ts'
 import { checkedToml, headerOf, parseToml, statementOf, type Table } from './toml-text.ts'
@@ -19,7 +19,7 @@ export const tool: Tool = {
   takesProfile: false,
 
   async plan(ask, machine) {
-    const launcher = launcherPath(machine, 'cargo')
+    const launcher = (ask.remove ? launcherPath : plainLauncherPath)(machine, 'cargo', 'cargo')
     const file = fileOf(machine)
     const before = machine.read(file)
     const text = ask.remove ? undefined : launcherText(machine, ['helper', 'cargo'])
@@ -27,7 +27,7 @@ export const tool: Tool = {
     const change: Change = {
       file,
       before,
-      after: after === '' ? undefined : after,
+      after,
       says: [`${ask.remove ? '-' : '+'} registry.${key}: "${launcher}"`],
     }
     return { changes: [...launcherChange(launcher, text, machine), ...(after === before ? [] : [change])] }

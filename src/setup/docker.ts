@@ -2,7 +2,8 @@ import { join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 import { removeMember, setMember } from './json-text.ts'
 import { onPath } from './launcher.ts'
-import { originsOf, taken } from './places.ts'
+import { allOrigins, type Origin, originsOf, taken } from './places.ts'
+import { comesFromUs } from './probe.ts'
 import type { Change, Tool } from './setup.ts'
 
 /** Docker Hub goes by this name and no other. */
@@ -19,9 +20,12 @@ export const tool: Tool = {
     const before = machine.read(file)
     const helpers = helpersIn(before, file)
     const keys =
-      ask.remove && ask.profile === undefined
-        ? Object.keys(helpers)
-        : originsOf(ask, 'https').map(({ name, host }) => (host === hub.host ? hub.key : name))
+      ask.remove && ask.profile === undefined ? Object.keys(helpers) : keysOf(originsOf(ask, 'https'))
+    if (keys.length === 0 && !ask.remove) {
+      throw new TokctlError('usage', 'no profile matches a whole registry, and docker names no part of one', {
+        hint: 'write match = ["https://HOST"] in the profile',
+      })
+    }
     let after = before
     const says: string[] = []
     for (const key of keys) {
@@ -41,19 +45,37 @@ export const tool: Tool = {
         says.push(`+ credHelpers: "${key}": "tokctl"`)
       }
     }
-    const isEmpty = ask.remove && after !== undefined && /^\s*\{\s*\}\s*$/.test(after)
-    const changes: Change[] =
-      after === before ? [] : [{ file, before, after: isEmpty ? undefined : after, says }]
+    const changes: Change[] = after === before ? [] : [{ file, before, after, says }]
     // Others may still be asked for with it.
     const isInUse = ask.remove && ask.profile !== undefined
     const launcher = isInUse ? [] : onPath('docker-credential-tokctl', ['helper', 'docker'], ask, machine)
     return { changes: [...launcher, ...changes] }
   },
 
-  async probe(_, machine) {
+  async probe(profiles, machine) {
+    const file = join(machine.env['DOCKER_CONFIG'] || join(machine.home, '.docker'), 'config.json')
+    const helpers = helpersIn(machine.read(file), file)
+    const key = keysOf(allOrigins(profiles).filter(({ scheme }) => scheme === 'https')).find(
+      each => Object.hasOwn(helpers, each) && helpers[each] === 'tokctl',
+    )
+    if (key === undefined) return undefined
     const name = 'docker-credential-tokctl'
-    return machine.find(name) === undefined ? false : (await machine.run([name, 'list'])).exitCode === 0
+    if (machine.find(name) === undefined) return false
+    const secret = (said: string): string | undefined => /"Secret":"([^"]+)"/.exec(said)?.[1]
+    return comesFromUs(
+      machine,
+      { words: ['helper', 'docker', 'get'], input: key, secret },
+      { command: [name, 'get'], input: key, secret },
+    )
   },
+}
+
+// Docker names the registry and no part of it: where a profile has a part alone, its token is never the one that is meant.
+function keysOf(origins: readonly Origin[]): string[] {
+  return origins.flatMap(({ name, host, paths }) => {
+    if (host === hub.host) return paths.some(path => path === '' || path === '/v1') ? [hub.key] : []
+    return paths.includes('') ? [name] : []
+  })
 }
 
 function helpersIn(text: string | undefined, file: string): Readonly<Record<string, unknown>> {

@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 import { namedProfile } from './places.ts'
 import type { Change, Machine, Tool } from './setup.ts'
@@ -15,10 +15,20 @@ export const tool: Tool = {
   async plan(ask, machine) {
     const isForeign = (text: string): boolean => !/tokctl[^\n]* helper gcp /.test(text)
     if (ask.remove) {
-      const files = ask.profiles.map(({ name }) => fileOf(ask.as ?? name, machine))
-      const changes = [...new Set(files)].flatMap(file => {
+      const directory = dirname(fileOf('', machine))
+      // Under whatever names, of profiles that are there no more too.
+      const files = machine
+        .list(directory)
+        .filter(name => /^tokctl-.+\.json$/.test(name))
+        .map(name => join(directory, name))
+        .filter(file => ask.as === undefined || file === fileOf(ask.as, machine))
+      const changes = files.flatMap((file): Change[] => {
         const before = machine.read(file)
-        return before === undefined || isForeign(before) ? [] : [{ file, before, after: undefined, says: [] }]
+        const of = / helper gcp ([^\s"]+)/.exec(before ?? '')?.[1]
+        const isMeant = ask.profile === undefined || of === ask.profile.name
+        return before === undefined || isForeign(before) || !isMeant
+          ? []
+          : [{ file, before, after: undefined, isOurs: true, says: [] }]
       })
       return { changes }
     }
@@ -57,7 +67,7 @@ export const tool: Tool = {
       .trimEnd()
       .split('\n')
       .map(line => `+ ${line}`)
-    const changes: Change[] = before === after ? [] : [{ file, before, after, says }]
+    const changes: Change[] = before === after ? [] : [{ file, before, after, isOurs: true, says }]
     const next = [
       `export GOOGLE_APPLICATION_CREDENTIALS=${shellWords([file])}`,
       'export GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1',

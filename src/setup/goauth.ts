@@ -27,7 +27,7 @@ export const tool: Tool = {
       // What is taken where nothing is set.
       const isDefault = others.length === 0 || (others.length === 1 && others[0] === 'netrc')
       const rest = isDefault ? without : replaceLine(before!, at, `GOAUTH=${others.join('; ')}`)
-      return { changes: [{ file, before, after: rest === '' ? undefined : rest, says: [`- ${lines[at]}`] }] }
+      return { changes: [{ file, before, after: rest, says: [`- ${lines[at]}`] }] }
     }
     if (there === 'off') throw taken(file, 'GOAUTH', there, 'run: go env -u GOAUTH')
     const value = [quotedWords([...machine.program, 'helper', 'goauth'], 'go'), ...others].join('; ')

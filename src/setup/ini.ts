@@ -43,14 +43,32 @@ export function addToSection(text: string | undefined, section: string, lines: r
   )
 }
 
-/** Takes lines away, and a header at the very end that then has nothing below it. */
-export function removeFromSection(text: string, ours: ReadonlySet<number>): string {
+/**
+ * Takes lines away, and the header above them where nothing is left below it.
+ *
+ * @param were - Sections whose headers stay all the same.
+ */
+export function removeFromSection(
+  text: string,
+  ours: ReadonlySet<number>,
+  were: ReadonlySet<string> = new Set(),
+): string {
   const lines = linesOf(text)
-  const last = lines.at(-1) === '' ? lines.length - 2 : lines.length - 1
-  let empty = last
-  while (ours.has(empty)) empty--
-  const isEmptied = empty < last && sectionOf(lines[empty] ?? '') !== undefined
-  return removeLines(text, (_, index) => ours.has(index) || (isEmptied && index === empty))
+  const gone = new Set(ours)
+  for (const [header, line] of lines.entries()) {
+    const section = sectionOf(line)
+    if (section === undefined || were.has(section)) continue
+    const next = lines.findIndex((each, index) => index > header && sectionOf(each) !== undefined)
+    const below = lines.map((each, index) => ({ each, index })).slice(header + 1, next < 0 ? undefined : next)
+    const hadOurs = below.some(({ index }) => ours.has(index))
+    if (hadOurs && below.every(({ each, index }) => ours.has(index) || each.trim() === '')) gone.add(header)
+  }
+  return removeLines(text, (_, index) => gone.has(index))
+}
+
+/** The sections that a text has headers of. */
+export function sectionsOf(text: string): Set<string> {
+  return new Set(linesOf(text).flatMap(line => sectionOf(line) ?? []))
 }
 
 function sectionOf(line: string): string | undefined {

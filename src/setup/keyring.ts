@@ -1,9 +1,9 @@
 import { join } from 'node:path'
-import { addToSection, iniEntries, removeFromSection } from './ini.ts'
+import { addToSection, iniEntries, removeFromSection, sectionsOf } from './ini.ts'
 import { onPath } from './launcher.ts'
 import { insertLines, linesOf, removeLines } from './lines.ts'
 import { taken } from './places.ts'
-import type { Change, Machine, SetupAsk, Tool } from './setup.ts'
+import { backupPath, type Change, type Machine, type SetupAsk, type Tool } from './setup.ts'
 import { checkedToml, parseToml } from './toml-text.ts'
 
 const key = 'keyring-provider'
@@ -24,9 +24,10 @@ export const pip: Tool = {
     if (ask.remove) {
       const isOurs = there !== undefined && linesOf(before!)[there.line - 1] === mark
       if (isOurs) {
-        const after = removeFromSection(before!, new Set([there.line - 1, there.line]))
+        const were = sectionsOf(machine.read(backupPath(file)) ?? '')
+        const after = removeFromSection(before!, new Set([there.line - 1, there.line]), were)
         const says = [`- [global] ${key} = ${there.value}`]
-        changes.push({ file, before, after: after.trim() === '' ? undefined : after, says })
+        changes.push({ file, before, after, says })
       }
     } else if (there === undefined) {
       const after = addToSection(before, 'global', [mark, `${key} = subprocess`])
@@ -56,7 +57,7 @@ export const uv: Tool = {
       const { [key]: _, ...rest } = table
       if (after !== text) {
         checkedToml(after, rest, file, `take ${key} out of it`)
-        changes.push({ file, before, after: after === '' ? undefined : after, says: [`- ${line}`] })
+        changes.push({ file, before, after, says: [`- ${line}`] })
       }
     } else if (table[key] === undefined) {
       const after = insertLines(text, 0, [line])

@@ -13,8 +13,10 @@ export const tool: Tool = {
   async plan(ask, machine) {
     const users = await readUsers(machine)
     if (ask.remove) {
-      const ours = [...users].filter(([, exec]) => isOurs(exec, ask.profile?.name))
-      return { changes: ours.map(([name]) => config(machine, 'delete-user', name)) }
+      const ours = [...users].filter(
+        ([name, exec]) => isOurs(exec, ask.profile?.name) && (ask.as === undefined || name === ask.as),
+      )
+      return { changes: await Promise.all(ours.map(([name]) => config(machine, name, 'delete-user', name))) }
     }
     const profile = namedProfile('kubectl', ask)
     const user = ask.as ?? profile.name
@@ -31,7 +33,7 @@ export const tool: Tool = {
     return {
       changes: [
         // Arguments would be added to those that are there.
-        ...(users.has(user) ? [config(machine, 'delete-user', user)] : []),
+        ...(users.has(user) ? [await config(machine, user, 'delete-user', user)] : []),
         await setCredentials(machine, user, command, args),
       ],
       next,
@@ -52,14 +54,17 @@ function isOurs(exec: Exec | undefined, profile?: string): boolean {
   )
 }
 
-async function readUsers(machine: Machine): Promise<Map<string, Exec | undefined>> {
+async function readUsers(
+  machine: Machine,
+  from: readonly string[] = [],
+): Promise<Map<string, Exec | undefined>> {
   if (machine.find('kubectl') === undefined) {
     throw new TokctlError('usage', 'kubectl is not installed, and its configuration is written by itself', {
       hint: 'install kubectl, then run this again',
     })
   }
   // Without --raw it leaves out what is secret.
-  const { exitCode, stdout, stderr } = await machine.run(['kubectl', 'config', 'view', '-o', 'json'])
+  const { exitCode, stdout, stderr } = await machine.run(['kubectl', 'config', 'view', ...from, '-o', 'json'])
   const fail = (why: string): TokctlError =>
     new TokctlError('config_invalid', `kubectl cannot read its configuration: ${why}`)
   if (exitCode !== 0) throw fail((stderr.trim().split('\n').at(-1) ?? '').slice(0, 160))
@@ -84,6 +89,7 @@ async function setCredentials(
   const knowsMode = stdout.includes('--exec-interactive-mode')
   return config(
     machine,
+    user,
     'set-credentials',
     user,
     `--exec-api-version=client.authentication.k8s.io/${knowsMode ? 'v1' : 'v1beta1'}`,
@@ -93,7 +99,18 @@ async function setCredentials(
   )
 }
 
-function config({ env, home }: Machine, ...args: readonly string[]): ProgramChange {
-  const files = (env['KUBECONFIG'] || join(home, '.kube', 'config')).split(delimiter)
-  return { run: ['kubectl', 'config', ...args], rewrites: files.filter(file => file !== '') }
+async function config(machine: Machine, user: string, ...args: readonly string[]): Promise<ProgramChange> {
+  return { run: ['kubectl', 'config', ...args], rewrites: [await fileOf(user, machine)] }
+}
+
+// As client-go chooses it: where the user is, else the first file that is there, else the last.
+async function fileOf(user: string, machine: Machine): Promise<string> {
+  const files = (machine.env['KUBECONFIG'] ?? '').split(delimiter).filter(file => file !== '')
+  const first = files[0] ?? join(machine.home, '.kube', 'config')
+  if (files.length < 2) return first
+  const there = files.filter(file => machine.read(file) !== undefined)
+  for (const file of there) {
+    if ((await readUsers(machine, ['--kubeconfig', file])).has(user)) return file
+  }
+  return there[0] ?? files.at(-1)!
 }

@@ -14,6 +14,20 @@ export function launcherPath({ launchers, platform }: Machine, name: string): st
 }
 
 /**
+ * The path of a launcher for a tool that gives it to a shell, or splits it at blanks, and knows no quotes.
+ *
+ * @throws {TokctlError} `usage` for one that would be read as something else
+ */
+export function plainLauncherPath(machine: Machine, name: string, tool: string): string {
+  const path = launcherPath(machine, name)
+  if (!/[\s"'`$%&;|<>()*?#~!]/.test(machine.platform === 'win32' ? path.replaceAll('~', '') : path))
+    return path
+  throw new TokctlError('usage', `${tool} cannot be given the path "${path}"`, {
+    hint: 'set TOKCTL_STATE_DIR to a path without blanks and quotes',
+  })
+}
+
+/**
  * The text of a launcher: it starts tokctl with these words and whatever it is given.
  *
  * @param fallback - A program that is asked in its turn where tokctl has no answer to `get`.
@@ -51,7 +65,7 @@ export function launcherChange(file: string, text: string | undefined, machine: 
           .trimEnd()
           .split(/\r?\n/)
           .map(line => `+ ${line}`)
-  return [{ file, before, after: text, mode: 0o700, says }]
+  return [{ file, before, after: text, isOurs: true, mode: 0o700, says }]
 }
 
 /**

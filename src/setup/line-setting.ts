@@ -32,5 +32,5 @@ export function lineChanges({ file, before, wanted, isOurs, foreign }: LineSetti
   const kept = before === undefined ? before : removeLines(before, line => left.includes(line))
   const after = missing.length === 0 ? kept : appendLines(kept, missing)
   const says = [...left.map(line => `- ${line}`), ...missing.map(line => `+ ${line}`)]
-  return [{ file, before, after: after === '' ? undefined : after, says }]
+  return [{ file, before, after, says }]
 }

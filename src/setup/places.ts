@@ -9,8 +9,8 @@ export interface Origin extends Pick<UrlPattern, 'scheme' | 'host' | 'port'> {
   readonly url: string
   /** `host`, the port where it is not the usual one. */
   readonly name: string
-  /** Some profile matches a part of it only. */
-  readonly hasPaths: boolean
+  /** Those that profiles match, without a slash at their end; empty for the whole server. */
+  readonly paths: readonly string[]
 }
 
 /**
@@ -28,7 +28,29 @@ export function originsOf({ profiles, profile }: SetupAsk, scheme?: Origin['sche
   })
 }
 
-function allOrigins(profiles: readonly Profile[]): Origin[] {
+/** A part of a server that a profile matches. */
+export interface Place {
+  /** `scheme://host`, the port where it is not the usual one, and the path. */
+  readonly url: string
+  /** Which profile is meant depends on the path. */
+  readonly needsPath: boolean
+}
+
+/**
+ * The places that profiles match, each once: whole servers, and parts of servers that no profile matches as a whole.
+ *
+ * @throws {TokctlError} `usage` where there is none
+ */
+export function placesOf(ask: SetupAsk): Place[] {
+  return originsOf(ask).flatMap(({ url, paths }) =>
+    paths.includes('')
+      ? [{ url, needsPath: paths.length > 1 }]
+      : paths.map(path => ({ url: url + path, needsPath: true })),
+  )
+}
+
+/** The servers that profiles match, each once; there may be none. */
+export function allOrigins(profiles: readonly Profile[]): Origin[] {
   const origins = new Map<string, Origin>()
   for (const text of profiles.flatMap(profile => profile.match)) {
     const pattern = parsePattern(text)
@@ -36,8 +58,9 @@ function allOrigins(profiles: readonly Profile[]): Origin[] {
     const { scheme, host, port, segments } = pattern
     const name = port === (scheme === 'https' ? 443 : 80) ? host : `${host}:${port}`
     const url = `${scheme}://${name}`
-    const hasPaths = segments.length > 0 || origins.get(url)?.hasPaths === true
-    origins.set(url, { scheme, host, port, url, name, hasPaths })
+    const path = segments.map(segment => `/${segment}`).join('')
+    const paths = [...new Set([...(origins.get(url)?.paths ?? []), path])]
+    origins.set(url, { scheme, host, port, url, name, paths })
   }
   return [...origins.values()]
 }

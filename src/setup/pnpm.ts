@@ -1,6 +1,5 @@
 import { join } from 'node:path'
-import { TokctlError } from '../core/errors.ts'
-import { launcherChange, launcherPath, launcherText } from './launcher.ts'
+import { launcherChange, launcherPath, launcherText, plainLauncherPath } from './launcher.ts'
 import { lineChanges } from './line-setting.ts'
 import { linesOf } from './lines.ts'
 import { namedProfile, originsOf, urlsOf } from './places.ts'
@@ -30,12 +29,7 @@ export const tool: Tool = {
       }
     }
     const { name } = namedProfile('pnpm', ask)
-    const launcher = launcherPath(machine, `pnpm-${name}`)
-    if (/[\s"'`$%]/.test(launcher)) {
-      throw new TokctlError('usage', `pnpm cannot be given the path "${launcher}"`, {
-        hint: 'set TOKCTL_STATE_DIR to a path without blanks and quotes',
-      })
-    }
+    const launcher = (ask.remove ? launcherPath : plainLauncherPath)(machine, `pnpm-${name}`, 'pnpm')
     originsOf(ask)
     const keys = urlsOf(ask.profiles).map(url => `${url.replace(/^https?:|\/+$/g, '')}/:tokenHelper`)
     const isOurs = (line: string): boolean => ours.some(each => each.line === line && each.path === launcher)

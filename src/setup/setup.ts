@@ -6,6 +6,7 @@ import type { Profile } from '../profile/profile.ts'
 //  - What somebody else wrote is never replaced: a helper of another program in our place is an error that names it.
 //  - So taking ours away is all there is to restoring, however much was edited in between.
 //  - A file is edited as text: what is not ours stays byte for byte, comments, order and line ends included.
+//  - Whatever is written has our name in it, so that a text without it has nothing of ours.
 
 /** What a planner may look at. */
 export interface Machine extends Pick<Environment, 'env' | 'home' | 'platform'> {
@@ -20,6 +21,21 @@ export interface Machine extends Pick<Environment, 'env' | 'home' | 'platform'> 
    * @throws {TokctlError} `config_invalid` for what cannot be read or is no text
    */
   read(path: string): string | undefined
+  /** The names of what is in a directory; none where it cannot be read. */
+  list(directory: string): readonly string[]
+  /** Whether a planner left that note when it set something up, and has not taken it back. */
+  noted(note: string): boolean
+  /**
+   * Lets a program change a copy of a text: its own means, without its file being touched.
+   *
+   * @param commands - For the path of the copy.
+   * @returns The text, and what the last command said.
+   * @throws {TokctlError} `command_failed` where one fails
+   */
+  edit(
+    text: string,
+    commands: (copy: string) => readonly (readonly string[])[],
+  ): Promise<{ readonly text: string; readonly said: string }>
   /** Looks a program up on `PATH`. @returns Its whole path. */
   find(program: string): string | undefined
   /**
@@ -59,23 +75,38 @@ export interface SetupAsk {
 /** One thing that would be done. */
 export type Change = FileChange | ProgramChange
 
-/** A file that would be written, or removed where `after` is `undefined`. */
-export interface FileChange {
+interface Noted {
+  /** What this planner wants to know when it takes the change back. */
+  readonly notes?: readonly string[]
+  /** Notes that are over. */
+  readonly unnotes?: readonly string[]
+}
+
+/** A file that would be written. */
+export interface FileChange extends Noted {
   readonly file: string
   /** As it was read; `undefined` for a file that is not there. */
   readonly before: string | undefined
+  /** `undefined`: the file goes. */
   readonly after: string | undefined
-  /** Of a file that is new; 0600 where it is not set. */
+  /** The whole file is ours: it is replaced and removed as such, without a backup. */
+  readonly isOurs?: boolean
+  /** Of a file that is new, or ours; 0600 where it is not set. */
   readonly mode?: number
   /** For people, one line each; never anything else that stands in the file, which may be a secret. */
   readonly says: readonly string[]
 }
 
 /** A program that would be run: the tool's own means. */
-export interface ProgramChange {
+export interface ProgramChange extends Noted {
   readonly run: readonly string[]
   /** Files that it rewrites. */
   readonly rewrites: readonly string[]
+}
+
+/** The name of the copy of a file, as it was before there was anything of ours in it. */
+export function backupPath(file: string): string {
+  return `${file}.tokctl-backup`
 }
 
 /** What would be done, in this order. */

@@ -2,11 +2,12 @@ import { join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 import { launcherChange, launcherText } from './launcher.ts'
 import { lineChanges } from './line-setting.ts'
-import { linesOf } from './lines.ts'
+import { removeLines } from './lines.ts'
 import { taken } from './places.ts'
 import type { Machine, Tool } from './setup.ts'
 
-const line = 'credentials_helper "tokctl" {}'
+const mark = '# written by tokctl setup'
+const line = `credentials_helper "tokctl" {} ${mark}`
 
 /** `credentials_helper` of the CLI configuration, and the program of that name where Terraform and OpenTofu look. */
 function credentialsHelper(program: 'terraform' | 'tofu'): Tool {
@@ -31,18 +32,17 @@ function credentialsHelper(program: 'terraform' | 'tofu'): Tool {
           'there can be one only: take it away, then run this again',
         )
       }
-      // A block of ours that was written otherwise, with arguments perhaps, is left as it is.
-      const wanted =
-        ask.remove || other === 'tokctl'
-          ? linesOf(before ?? '').filter(each => !ask.remove && each === line)
-          : [line]
+      // A block of ours that a person wrote, with arguments perhaps, is left as it is, and so is what it starts.
+      const isOurs = (each: string): boolean => each.endsWith(mark)
+      const rest = helperIn(removeLines(before ?? '', isOurs), file)
+      const wanted = ask.remove || rest === 'tokctl' ? [] : [line]
       const helper = join(home, '.terraform.d', 'plugins', 'terraform-credentials-tokctl')
-      const isShared = ask.remove && others(program, machine)
+      const isShared = ask.remove && (rest === 'tokctl' || others(program, machine))
       const text = ask.remove ? undefined : launcherText(machine, ['helper', 'terraform'])
       return {
         changes: [
           ...(isShared ? [] : launcherChange(helper, text, machine)),
-          ...lineChanges({ file, before, wanted, isOurs: each => each === line }),
+          ...lineChanges({ file, before, wanted, isOurs }),
         ],
       }
     },
@@ -61,7 +61,7 @@ function others(program: string, machine: Machine): boolean {
   const mine = fileOf(program, machine)
   return ['.tofurc', '.terraformrc']
     .map(name => join(machine.home, name))
-    .some(file => file !== mine && (machine.read(file) ?? '').includes(line))
+    .some(file => file !== mine && /credentials_helper\s+"tokctl"/.test(machine.read(file) ?? ''))
 }
 
 function helperIn(text: string, file: string): string | undefined {

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
-import { launcherChange, launcherPath, launcherText } from './launcher.ts'
+import { launcherChange, launcherPath, launcherText, plainLauncherPath } from './launcher.ts'
 import { lineChanges } from './line-setting.ts'
+import { comesFromUs } from './probe.ts'
 import type { Tool } from './setup.ts'
 
 /** `token_helper` of Vault's or OpenBao's configuration, with a launcher: it takes a path and no arguments. */
@@ -14,7 +15,7 @@ function tokenHelper(program: 'vault' | 'bao'): Tool {
       const { env, home } = machine
       const variable = env[`${program.toUpperCase()}_CONFIG_PATH`]
       const file = variable || join(home, `.${program}`)
-      const launcher = launcherPath(machine, program)
+      const launcher = (ask.remove ? launcherPath : plainLauncherPath)(machine, program, program)
       const text = ask.remove ? undefined : launcherText(machine, ['helper', 'vault'])
       const isOurs = (line: string): boolean =>
         /^\s*token_helper\s*=\s*".*tokctl-(vault|bao)(\.cmd)?"\s*$/.test(line)
@@ -31,8 +32,12 @@ function tokenHelper(program: 'vault' | 'bao'): Tool {
 
     async probe(_, machine) {
       if (machine.find(program) === undefined) return undefined
-      const { exitCode, stdout } = await machine.run([program, 'print', 'token'])
-      return exitCode === 0 && stdout.trim() !== ''
+      const secret = (said: string): string | undefined => said.trim() || undefined
+      return comesFromUs(
+        machine,
+        { words: ['helper', 'vault', 'get'], secret },
+        { command: [program, 'print', 'token'], secret },
+      )
     },
   }
 }

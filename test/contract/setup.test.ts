@@ -16,7 +16,9 @@ import { program, type RunOptions, type RunResult, run, type Scratch, scratch } 
 // `tokctl setup` as a person runs it, against files, and against git itself.
 
 const matching = 'match = ["https://git.example.com/team", "https://reg.example.com"]'
-const own = program.join(' ')
+/** The command that is written: the state directory of this home goes along. */
+const own = (at: Scratch): string => `/usr/bin/env TOKCTL_STATE_DIR=${at.stateDir} ${ownWords}`
+const ownWords = program.join(' ')
 
 interface Home extends Corp {
   readonly file: (name: string) => string
@@ -49,7 +51,7 @@ test('--print shows what would be changed, and changes nothing', async () => {
   const { code, stdout, stderr } = await setup('docker', '--print')
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   expect(stdout).toBe(
-    `new ~/.local/bin/docker-credential-tokctl\n  + #!/bin/sh\n  + # written by tokctl setup\n  + exec ${own} helper docker "$@"\nnew ~/.docker/config.json\n  + credHelpers: "git.example.com": "tokctl"\n  + credHelpers: "reg.example.com": "tokctl"\n`,
+    `new ~/.local/bin/docker-credential-tokctl\n  + #!/bin/sh\n  + # written by tokctl setup\n  + exec ${own(at)} helper docker "$@"\nnew ~/.docker/config.json\n  + credHelpers: "reg.example.com": "tokctl"\n`,
   )
   expect(inHome(at)).toEqual([])
   expect(auth.count()).toBe(0)
@@ -65,7 +67,7 @@ test('what was written is printed, twice changes nothing, and --remove restores 
   expect(done.stdout).not.toContain('Y2FuYXJ5')
   expect(JSON.parse(file('.docker/config.json'))).toEqual({
     ...JSON.parse(before),
-    credHelpers: { 'git.example.com': 'tokctl', 'reg.example.com': 'tokctl' },
+    credHelpers: { 'reg.example.com': 'tokctl' },
   })
   expect(file('.docker/config.json.tokctl-backup')).toBe(before)
   for (const name of ['config.json', 'config.json.tokctl-backup']) {
@@ -78,7 +80,7 @@ test('what was written is printed, twice changes nothing, and --remove restores 
   })
   const undone = await setup('docker', '--remove')
   expect(undone.stdout).toBe(
-    'remove ~/.local/bin/docker-credential-tokctl\n~/.docker/config.json\n  - credHelpers: "git.example.com": "tokctl"\n  - credHelpers: "reg.example.com": "tokctl"\n',
+    'remove ~/.local/bin/docker-credential-tokctl\n~/.docker/config.json\n  - credHelpers: "reg.example.com": "tokctl"\n',
   )
   expect(inHome(at)).toEqual(['.docker/config.json'])
   expect(file('.docker/config.json')).toBe(before)
@@ -141,13 +143,43 @@ describe('a launcher', () => {
     expect((await setup('pip', '--remove')).code).toBe(0)
   })
 
-  test('carries the configuration that was named', async () => {
+  test('carries the configuration and the state that were meant, so that it answers in any environment', async () => {
     const { at, options } = await home()
     const config = at.write('other.toml', readFileSync(at.configFile, 'utf8'))
-    await run(['--config', config, 'setup', 'cargo'], options)
-    expect(readFileSync(join(at.stateDir, 'launchers', 'tokctl-cargo'), 'utf8')).toContain(
-      `exec ${own} --config ${config} helper cargo "$@"\n`,
+    at.writeConfig('')
+    const launcher = join(at.stateDir, 'launchers', 'tokctl-bazel')
+    const want = `exec ${own(at)} --config ${config} helper bazel "$@"\n`
+    // Both relative to where the command was typed.
+    const env = { ...options.env, TOKCTL_CONFIG: 'other.toml', TOKCTL_STATE_DIR: 'state' }
+    await run(['setup', 'bazel'], { ...options, env, cwd: at.path })
+    expect(readFileSync(launcher, 'utf8')).toContain(want)
+    expect(await run(['setup', 'bazel', '--config', config], options)).toMatchObject({
+      stdout: 'nothing to change: bazel asks tokctl\n',
+    })
+    const bare = { CORP_SECRET: 'x', PATH: '/nowhere', TOKCTL_STATE_DIR: undefined, HOME: '/nowhere' }
+    const input = '{"uri":"https://reg.example.com/x"}'
+    const answer = await run(['get'], { ...options, env: bare, cwd: '/', program: [launcher], input })
+    expect(answer).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining('Bearer token-1') })
+  })
+
+  test('is not written where the tool would read its path as something else', async () => {
+    const { at, setup, options } = await home()
+    const env = { ...options.env, TOKCTL_STATE_DIR: join(at.path, 'my state') }
+    for (const words of [['cargo'], ['vault'], ['pnpm', 'corp']]) {
+      const { code, stdout, stderr } = await run(['setup', ...words], { ...options, env })
+      expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+      expect(stderr).toContain(`${words[0]} cannot be given the path "${at.path}/my state/launchers/tokctl-`)
+      expect(stderr).toContain('hint: set TOKCTL_STATE_DIR to a path without blanks and quotes\n')
+    }
+    expect(inHome(at)).toEqual([])
+    expect((await setup('cargo', '--remove')).code).toBe(0)
+    // Bazel knows quotes.
+    await run(['setup', 'bazel'], { ...options, env })
+    expect(readFileSync(join(at.home, '.bazelrc'), 'utf8')).toContain(
+      `common "--credential_helper=reg.example.com=${at.path}/my state/launchers/tokctl-bazel"\n`,
     )
+    await run(['setup', 'bazel', '--remove'], { ...options, env })
+    expect(inHome(at)).toEqual([])
   })
 })
 
@@ -212,6 +244,28 @@ describe('files of a bad shape', () => {
   })
 })
 
+test('several setups at once on one file lose nothing, and each says what it did', async () => {
+  const { at, options } = await home()
+  const names = ['a', 'b', 'c', 'd']
+  const profile = (name: string): string =>
+    `[profile.${name}]\nsource = "static"\ntoken = { env = "T" }\nmatch = ["https://${name}.example.com"]\n`
+  at.writeConfig(names.map(profile).join(''))
+  const all = await Promise.all(
+    names.flatMap(name => ['pnpm', 'git'].map(tool => run(['setup', tool, name], options))),
+  )
+  for (const one of all) expect(one).toMatchObject({ code: 0, stderr: '' })
+  const rc = readFileSync(join(at.home, '.npmrc'), 'utf8')
+  const config = readFileSync(join(at.home, '.gitconfig'), 'utf8')
+  for (const name of names) {
+    expect(rc).toContain(`//${name}.example.com/:tokenHelper=${at.stateDir}/launchers/tokctl-pnpm-${name}\n`)
+    expect(
+      config.split(`[credential "https://${name}.example.com"]\n\thelper = \n\thelper = !`),
+    ).toHaveLength(2)
+  }
+  await Promise.all(names.map(name => run(['setup', 'pnpm', name, '--remove'], options)))
+  expect(existsSync(join(at.home, '.npmrc'))).toBe(false)
+})
+
 describe('git', () => {
   const fill = (options: RunOptions, url = 'https://git.example.com/team/repo.git'): Promise<RunResult> => {
     const { protocol, host, pathname } = new URL(url)
@@ -230,18 +284,20 @@ describe('git', () => {
     const done = await setup('git')
     expect(done).toMatchObject({ code: 0, stderr: '' })
     expect(done.stdout).toContain(
-      `$ git config --global --add credential.https://git.example.com.helper '!${own} helper git'\n`,
+      `~/.gitconfig\n  $ git config --global --add credential.https://git.example.com/team.helper ''\n  $ git config --global --add credential.https://git.example.com/team.helper '!${own(at)} helper git'\n`,
     )
     expect(file('.gitconfig').startsWith(before)).toBe(true)
     expect((await fill(options)).stdout).toContain('password=token-1\n')
     expect((await setup('git')).stdout).toBe('nothing to change: git asks tokctl\n')
-    // The helper that stores is told of every other server, and not of ours.
-    await run(['credential', 'approve'], {
-      ...options,
-      program: ['git'],
-      input: 'protocol=https\nhost=git.example.com\nusername=u\npassword=token-1\n',
-    })
+    // The helper that stores is told of every other place, another part of the same server included, and not of ours.
+    const approve = async (path: string): Promise<void> => {
+      const input = `protocol=https\nhost=git.example.com\npath=${path}\nusername=u\npassword=p\n`
+      await run(['credential', 'approve'], { ...options, program: ['git'], input })
+    }
+    await approve('team/repo.git')
     expect(existsSync(join(at.home, '.git-credentials'))).toBe(false)
+    await approve('other/repo.git')
+    expect((await fill(options, 'https://git.example.com/other/x.git')).stdout).toContain('password=p\n')
     await setup('git', '--remove')
     expect(file('.gitconfig')).toBe(before)
     expect((await fill(options)).stdout).not.toContain('token-1')
@@ -256,7 +312,79 @@ describe('git', () => {
     expect(broken.stderr).toMatch(/^tokctl: error: git cannot read its configuration: .*bad config/)
     writeFileSync(file, '')
     expect(await run(['setup', 'git'], { ...options, env })).toMatchObject({ code: 0, stderr: '' })
-    expect(readFileSync(file, 'utf8')).toContain('[credential "https://git.example.com"]')
+    expect(readFileSync(file, 'utf8')).toContain('[credential "https://git.example.com/team"]')
+  })
+
+  test('a file that is read-only, or that git would leave half done, is left as it is', async () => {
+    const { at, setup, file, options } = await home()
+    const before = '[user]\n\tname = Ada\n'
+    const path = at.write('home/.gitconfig', before, 0o444)
+    expect(await setup('git')).toMatchObject({
+      code: 3,
+      stdout: '',
+      stderr: `tokctl: error: "${path}" is read-only\ntokctl: hint: run: chmod u+w ${path}\n`,
+    })
+    at.write('home/.gitconfig', before)
+    // A git whose third step fails.
+    const git = at.write(
+      'broken/git',
+      `#!/bin/sh\ncase "$*" in *useHttpPath*) echo "error: no space" >&2; exit 4; esac\nexec /usr/bin/git "$@"\n`,
+      0o755,
+    )
+    const env = { ...options.env, PATH: `${join(git, '..')}:${options.env!['PATH']}` }
+    expect(await run(['setup', 'git'], { ...options, env })).toMatchObject({
+      code: 6,
+      stdout: '',
+      stderr: 'tokctl: error: "git config --file" failed: error: no space\n',
+    })
+    expect(file('.gitconfig')).toBe(before)
+    expect(inHome(at)).toEqual(['.gitconfig'])
+  })
+
+  test('what was there before stays when ours is taken back, however much was edited in between', async () => {
+    const { at, setup, file, options } = await home()
+    const before = `[credential "https://git.example.com/team"]
+\thelper =
+\tuseHttpPath = true
+[credential "https://reg.example.com"]
+\tusername = ada
+`
+    at.write('home/.gitconfig', before)
+    await setup('git')
+    // Somebody else writes into it, and sets by hand what setup did not.
+    const edit = (...args: string[]) => run(['config', '--global', ...args], { ...options, program: ['git'] })
+    await edit('user.name', 'Ada')
+    await edit('credential.https://reg.example.com.useHttpPath', 'true')
+    expect((await setup('git')).stdout).toBe('nothing to change: git asks tokctl\n')
+    await setup('git', '--remove')
+    expect(file('.gitconfig')).toBe(`${before}\tuseHttpPath = true\n[user]\n\tname = Ada\n`)
+    expect((await setup('git', '--remove')).stdout).toBe('nothing to change: git does not ask tokctl\n')
+  })
+
+  test('a helper that stores is found where it is included too', async () => {
+    const { at, setup, file } = await home()
+    at.write('home/more', '[credential]\n\thelper = store\n')
+    const before = '[credential "https://reg.example.com"]\n\tusername = ada\n[include]\n\tpath = more\n'
+    at.write('home/.gitconfig', before)
+    const { code, stderr } = await setup('git')
+    expect(code).toBe(3)
+    expect(stderr).toContain('git: credential.helper, which is "store", would be told the token for')
+    expect(file('.gitconfig')).toBe(before)
+    // Above ours it is told of other places alone.
+    at.write('home/.gitconfig', '[include]\n\tpath = more\n[credential "https://reg.example.com"]\n')
+    expect(await setup('git')).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  test('--list does not take somebody else’s password for an answer of ours', async () => {
+    const { at, setup, options } = await home('match = ["https://git.example.com"]')
+    await setup('git')
+    const path = join(at.home, '.gitconfig')
+    // Ours is gone from where it was, and another one answers.
+    const gone = readFileSync(path, 'utf8').replace(program[1]!, '/gone/tokctl.js')
+    const other = '\thelper = "!f() { test $1 = get && echo username=u && echo password=other; }; f"\n'
+    writeFileSync(path, gone + other)
+    const { stdout } = await run(['setup', '--list', 'git', '--json'], options)
+    expect(JSON.parse(stdout).tools[0]).toMatchObject({ configured: true, works: false, problem: null })
   })
 
   test('--list asks git, and says of a helper that fails that it does not work', async () => {

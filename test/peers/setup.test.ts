@@ -102,7 +102,7 @@ members = { AccessKeyId = "K", SecretAccessKey = "S" }
     const written = await setup('keys')
     expect(written).toMatchObject(done)
     expect(written.stdout).toMatch(
-      /^\$ aws configure set credential_process '\S+tokctl helper aws keys' --profile keys\n/,
+      /^\$ aws configure set credential_process '[^']+tokctl helper aws keys' --profile keys\n/,
     )
     const { stdout } = await run(['configure', 'list', '--profile', 'keys'], {
       ...options,

@@ -4,7 +4,7 @@ import type { Change, Machine, Plan, Said, SetupAsk, Tool } from '../../src/setu
 /** A machine of files in memory. Programs are found where `programs` says, and say what `says` makes of their command. */
 export interface FakeMachine extends Machine {
   readonly files: Map<string, string>
-  /** Carries out the changes of files; gives back those that are programs, as lines. */
+  /** Carries out the changes of files; gives back those that are programs, and those that edit, as lines. */
   apply(plan: Plan): string[]
 }
 
@@ -15,8 +15,15 @@ export function fakeMachine(
     says?: (command: readonly string[]) => Partial<Said>
   } = {},
 ): FakeMachine {
-  const { files: some = {}, programs = [], says = () => ({}), ...rest } = given
+  const {
+    files: some = {},
+    programs = [],
+    says = (_: readonly string[]): Partial<Said> => ({}),
+    ...rest
+  } = given
   const files = new Map(Object.entries(some))
+  const created = new Set<string>()
+  const notes = new Set<string>()
   return {
     env: { PATH: '/home/ada/.local/bin:/usr/bin' },
     home: '/home/ada',
@@ -31,15 +38,30 @@ export function fakeMachine(
       if (name.startsWith('/')) return isThere(name) ? name : undefined
       return ['/home/ada/.local/bin', '/usr/bin'].map(each => `${each}/${name}`).find(isThere)
     },
+    list: directory =>
+      [...files.keys()]
+        .filter(path => path.startsWith(`${directory}/`))
+        .map(path => path.slice(directory.length + 1)),
+    noted: note => notes.has(note),
+    edit: async (text, commands) => {
+      let said = ''
+      for (const command of commands('COPY')) said = says(command).stdout ?? ''
+      return { text: `${text}# tokctl\n`, said }
+    },
     run: async command => ({ exitCode: 0, stdout: '', stderr: '', ...says(command) }),
     apply: ({ changes }) =>
       changes.flatMap((change: Change) => {
         if ('run' in change) return [change.run.join(' ')]
         if (files.get(change.file) !== change.before)
           throw new Error(`${change.file}: another text was planned for`)
-        if (change.after === undefined) files.delete(change.file)
-        else files.set(change.file, change.after)
-        return []
+        for (const note of change.notes ?? []) notes.add(note)
+        for (const note of change.unnotes ?? []) notes.delete(note)
+        const { file, before, after } = change
+        if (before === undefined && change.isOurs !== true) created.add(file)
+        const isGone = created.has(file) && after?.includes('tokctl') === false
+        if (after === undefined || isGone) files.delete(file)
+        else files.set(file, after)
+        return change.says.flatMap(line => (line.startsWith('$ ') ? [line.slice(2)] : []))
       }),
   }
 }

@@ -1,10 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir, userInfo } from 'node:os'
-import { join } from 'node:path'
 import fc from 'fast-check'
-import { describe, expect, onTestFinished, test } from 'vitest'
-import { applyChange } from '../../src/setup/apply.ts'
-import { addToSection, iniEntries, removeFromSection } from '../../src/setup/ini.ts'
+import { describe, expect, test } from 'vitest'
+import { addToSection, iniEntries, removeFromSection, sectionsOf } from '../../src/setup/ini.ts'
 import { removeMember, setMember } from '../../src/setup/json-text.ts'
 import {
   appendLines,
@@ -78,9 +74,7 @@ describe('INI', () => {
   ])('a key is added to %j, and taken away again', (text, after) => {
     expect(addToSection(text, 'a', ['k = v'])).toBe(after)
     const line = linesOf(after).indexOf('k = v')
-    const rest = removeFromSection(after, new Set([line]))
-    // A header with nothing below it says nothing.
-    expect(rest).toBe(text === '[a]' ? '' : (text ?? ''))
+    expect(removeFromSection(after, new Set([line]), sectionsOf(text ?? ''))).toBe(text ?? '')
   })
 })
 
@@ -145,49 +139,6 @@ test('words are quoted for who reads them, or refused', () => {
   }
 })
 
-describe('a change', () => {
-  const file = (): string => {
-    const directory = mkdtempSync(join(tmpdir(), 'tokctl-setup-'))
-    onTestFinished(() => rmSync(directory, { recursive: true }))
-    return join(directory, 'f')
-  }
-  const { uid } = userInfo()
-  const me = { pid: process.pid, uid }
-
-  test('of a file that was changed since it was planned is not made', () => {
-    const path = file()
-    writeFileSync(path, 'theirs\n')
-    const change = { file: path, before: 'a\n', after: 'b\n', says: [] }
-    expect(() => applyChange(change, me)).toThrow(
-      expect.objectContaining({ code: 'config_invalid', message: `"${path}" was changed meanwhile` }),
-    )
-    expect(readFileSync(path, 'utf8')).toBe('theirs\n')
-  })
-
-  test('of a file that belongs to another user is not made', () => {
-    const path = file()
-    writeFileSync(path, 'a\n')
-    const change = { file: path, before: 'a\n', after: 'b\n', says: [] }
-    expect(() => applyChange(change, { ...me, uid: uid + 1 })).toThrow(
-      expect.objectContaining({ code: 'config_invalid', message: `"${path}" belongs to another user` }),
-    )
-    expect(readFileSync(path, 'utf8')).toBe('a\n')
-  })
-
-  test('in a directory that cannot be made is told, and nothing is left behind', () => {
-    const path = file()
-    writeFileSync(path, 'a\n')
-    const below = join(path, 'config')
-    expect(() => applyChange({ file: below, before: undefined, after: 'b\n', says: [] }, me)).toThrow(
-      expect.objectContaining({
-        code: 'config_invalid',
-        message: expect.stringMatching(/ cannot be written \((EEXIST|ENOTDIR)\)$/),
-      }),
-    )
-    expect(readFileSync(path, 'utf8')).toBe('a\n')
-  })
-})
-
 test('a key above others that are indented is indented as they are, so that they are not read as a part of it', () => {
   const text = '[global]\n    index-url = https://pypi.example.com\n    timeout = 60\n'
   const added = addToSection(text, 'global', ['keyring-provider = subprocess'])
@@ -197,4 +148,12 @@ test('a key above others that are indented is indented as they are, so that they
 
 test('a line is put in the place of one of that number, whatever stands in a comment above', () => {
   expect(replaceLine('# A=1\r\nA=1\r\n', 1, 'A=$&2')).toBe('# A=1\r\nA=$&2\r\n')
+})
+
+test('a section that was there before keeps its header, and one that somebody wrote into stays', () => {
+  const text = '[mine]\nk = v\n[default]\nregion = x\n'
+  expect(removeFromSection(text, new Set([1]))).toBe('[default]\nregion = x\n')
+  expect(removeFromSection(text, new Set([1]), new Set(['mine']))).toBe('[mine]\n[default]\nregion = x\n')
+  const written = '[mine]\nk = v\n# a comment\n[default]\n'
+  expect(removeFromSection(written, new Set([1]))).toBe('[mine]\n# a comment\n[default]\n')
 })

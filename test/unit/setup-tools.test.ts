@@ -31,8 +31,7 @@ const cases: Case[] = [
     tool: 'docker',
     what: 'nothing there',
     file: `${home}/.docker/config.json`,
-    after:
-      '{\n\t"credHelpers": {\n\t\t"git.example.com": "tokctl",\n\t\t"reg.example.com:5000": "tokctl"\n\t}\n}\n',
+    after: '{\n\t"credHelpers": {\n\t\t"reg.example.com:5000": "tokctl"\n\t}\n}\n',
     beside: { [`${home}/.local/bin/docker-credential-tokctl`]: launcher('helper docker') },
   },
   {
@@ -89,7 +88,7 @@ const cases: Case[] = [
     before:
       '# credentials_helper "x" {}\nplugin_cache_dir = "// credentials_helper" /* credentials_helper "y" {} */\n',
     after:
-      '# credentials_helper "x" {}\nplugin_cache_dir = "// credentials_helper" /* credentials_helper "y" {} */\ncredentials_helper "tokctl" {}\n',
+      '# credentials_helper "x" {}\nplugin_cache_dir = "// credentials_helper" /* credentials_helper "y" {} */\ncredentials_helper "tokctl" {} # written by tokctl setup\n',
     beside: { [`${home}/.terraform.d/plugins/terraform-credentials-tokctl`]: launcher('helper terraform') },
   },
   {
@@ -97,14 +96,14 @@ const cases: Case[] = [
     what: 'another file',
     env: { TF_CLI_CONFIG_FILE: '/t/rc' },
     file: '/t/rc',
-    after: 'credentials_helper "tokctl" {}\n',
+    after: 'credentials_helper "tokctl" {} # written by tokctl setup\n',
   },
   {
     tool: 'tofu',
     what: 'its own file',
     file: `${home}/.tofurc`,
     before: 'disable_checkpoint = true\n',
-    after: 'disable_checkpoint = true\ncredentials_helper "tokctl" {}\n',
+    after: 'disable_checkpoint = true\ncredentials_helper "tokctl" {} # written by tokctl setup\n',
   },
   {
     tool: 'go',
@@ -256,8 +255,8 @@ describe('somebody else’s setting in our place stays, and is named', () => {
     [
       'docker',
       `${home}/.docker/config.json`,
-      '{"credHelpers":{"git.example.com":"ecr-login"}}',
-      /config\.json: credHelpers\."git\.example\.com" is "ecr-login" already$/,
+      '{"credHelpers":{"reg.example.com:5000":"ecr-login"}}',
+      /config\.json: credHelpers\."reg\.example\.com:5000" is "ecr-login" already$/,
     ],
     ['docker', `${home}/.docker/config.json`, '{"a":', /config\.json: is not JSON$/],
     ['docker', `${home}/.docker/config.json`, '[]', /expected an object, and credHelpers an object in it$/],
@@ -432,25 +431,34 @@ describe('by the tool’s own means', () => {
   })
 
   const git = async (settings: string, given: Partial<SetupAsk> = {}): Promise<string[]> => {
-    const machine = fakeMachine({ says: () => ({ exitCode: settings === '' ? 1 : 0, stdout: settings }) })
+    const file = `${home}/.gitconfig`
+    const machine = fakeMachine({
+      files: settings === '' ? {} : { [file]: '# mine\n' },
+      says: command => ({
+        exitCode: settings === '' ? 1 : 0,
+        stdout: command.includes('--show-origin')
+          ? settings.replace(/[^\0]+\0/g, entry => `file:${file}\0${entry}`)
+          : settings,
+      }),
+    })
     return setUp(await tools['git']!(), machine, asked({ profiles: [corp], ...given }))
   }
   const mine = `!${own} helper git`
 
   test('git: an empty helper comes before ours, so that no other helper keeps the token', async () => {
     expect(await git('')).toEqual([
-      'git config --global --add credential.https://git.example.com.helper ',
-      `git config --global --add credential.https://git.example.com.helper ${mine}`,
-      'git config --global credential.https://git.example.com.useHttpPath true',
-      'git config --global --add credential.https://reg.example.com:5000.helper ',
-      `git config --global --add credential.https://reg.example.com:5000.helper ${mine}`,
+      "git config --global --add credential.https://git.example.com/team.helper ''",
+      `git config --global --add credential.https://git.example.com/team.helper '${mine}'`,
+      'git config --global credential.https://git.example.com/team.useHttpPath true',
+      "git config --global --add credential.https://reg.example.com:5000.helper ''",
+      `git config --global --add credential.https://reg.example.com:5000.helper '${mine}'`,
     ])
   })
 
   test('git --store: is the only helper, before which those of the system count no more', async () => {
     expect(await git('', { profiles: [], store: true })).toEqual([
-      'git config --global --add credential.helper ',
-      `git config --global --add credential.helper ${mine} --store`,
+      "git config --global --add credential.helper ''",
+      `git config --global --add credential.helper '${mine} --store'`,
     ])
     const both = await git('', { profiles: [matching('r', 'r.example')], store: true })
     expect(both).toHaveLength(4)
@@ -468,7 +476,13 @@ describe('by the tool’s own means', () => {
   test.each([
     ['below ours', 'credential.https://r.example.helper\n\0', 'credential.helper'],
     ['below a section that is there', 'credential.https://r.example.username\nme\0', 'credential.helper'],
-    ['under another spelling', '', 'credential.https://r.example/.helper'],
+    ...['https://r.example/', 'https://me@r.example:443', 'https://*.example', 'https://r.example/part'].map(
+      (url): [string, string, string] => [
+        `that stands for ${url}`,
+        'credential.https://r.example.helper\n\0',
+        `credential.${url}.helper`,
+      ],
+    ),
   ])('git: a helper that stores, %s, would be told our token: it is named', async (_, before, key) => {
     const hint = "in git's configuration, or take it out and run: tokctl setup git --store"
     await expect(
@@ -492,9 +506,12 @@ describe('by the tool’s own means', () => {
     const ask = { profiles: [matching('r', 'reg.example.com:5000')] }
     expect(await git(`credential.helper\nstore\0${key}\n\0${key}\n${mine}\0`, ask)).toEqual([])
     expect(await git(`${key}\n!/old/tokctl helper git\0`, ask)).toEqual([
-      `git config --global --unset-all ${key}`,
-      `git config --global --add ${key} `,
-      `git config --global --add ${key} ${mine}`,
+      `git config --global --unset-all ${key} 'tokctl.* helper git( --store)?$'`,
+      `git config --global --add ${key} ''`,
+      `git config --global --add ${key} '${mine}'`,
+    ])
+    expect(await git(`${key}\n\0${key}\n!/old/tokctl helper git\0`, ask)).toEqual([
+      `git config --global --replace-all ${key} '${mine}' 'tokctl.* helper git( --store)?$'`,
     ])
     expect(await git(`${key}\n\0${key}\n${mine}\0credential.helper\nstore\0`, { remove: true })).toEqual([
       `git config --global --unset-all ${key}`,
@@ -518,4 +535,106 @@ test('on Windows a launcher is a batch file, and what starts nothing but .exe fi
     code: 'usage',
     message: 'terraform starts nothing but .exe files on Windows',
   })
+})
+
+describe('what is taken back is ours alone', () => {
+  const audience = '//iam.googleapis.com/x'
+  const configs = `${home}/.config/gcloud`
+
+  test('gcp: under whatever name it was written, of that profile or under that name where one is said', async () => {
+    const tool = await tools['gcp']!()
+    const other = matching('other')
+    const make = async (): Promise<FakeMachine> => {
+      const machine = fakeMachine({ files: { [`${configs}/tokctl-foreign.json`]: '{}' } })
+      await setUp(tool, machine, asked({ profile: corp, audience }))
+      await setUp(tool, machine, asked({ profile: corp, audience, as: 'second' }))
+      await setUp(tool, machine, asked({ profile: other, audience }))
+      return machine
+    }
+    const left = (machine: FakeMachine): string[] =>
+      [...machine.files.keys()].map(path => path.slice(configs.length + 1))
+    for (const [given, want] of [
+      [{}, []],
+      [{ profile: corp }, ['tokctl-other.json']],
+      [{ as: 'second' }, ['tokctl-corp.json', 'tokctl-other.json']],
+    ] as const) {
+      const machine = await make()
+      await setUp(tool, machine, asked({ ...given, remove: true }))
+      expect(left(machine)).toEqual(['tokctl-foreign.json', ...want])
+    }
+  })
+
+  test('aws: a section that was there stays, one that is empty then goes, and so does that of a name alone', async () => {
+    const tool = await tools['aws']!()
+    const file = `${home}/.aws/config`
+    const before = '[profile keys]\n[default]\nregion = x\n'
+    const machine = fakeMachine({ files: { [file]: before, [`${file}.tokctl-backup`]: before } })
+    await setUp(tool, machine, asked({ profile: keys }))
+    await setUp(tool, machine, asked({ profile: keys, as: 'second' }))
+    machine.files.set(file, `${machine.files.get(file)}[profile late]\nregion = y\n`)
+    await setUp(tool, machine, asked({ remove: true, as: 'second' }))
+    expect(machine.files.get(file)).toMatch(/^\[profile keys\]\ncredential_process = .*\n\[default\]\n/)
+    expect(machine.files.get(file)).not.toContain('second')
+    await setUp(tool, machine, asked({ remove: true }))
+    expect(machine.files.get(file)).toBe(`${before}[profile late]\nregion = y\n`)
+  })
+
+  test.each([
+    ['before', 'credentials_helper "tokctl" {}\n', ''],
+    ['since', '# mine\n', 'credentials_helper "tokctl" {\n  args = []\n}\n'],
+  ])('terraform: a block that a person wrote %s stays, with what it starts', async (_, before, since) => {
+    const tool = await tools['terraform']!()
+    const file = `${home}/.terraformrc`
+    const machine = fakeMachine({ files: { [file]: before } })
+    await setUp(tool, machine, asked())
+    machine.files.set(file, machine.files.get(file) + since)
+    await setUp(tool, machine, asked({ remove: true }))
+    expect(machine.files.get(file)).toBe(before + since)
+    expect([...machine.files.keys()]).toContain(`${home}/.terraform.d/plugins/terraform-credentials-tokctl`)
+  })
+
+  test('kubectl: what is kept of several files is the one that it writes', async () => {
+    const tool = await tools['kubectl']!()
+    const view = (name: string): string => JSON.stringify({ users: [{ name }] })
+    const machine = fakeMachine({
+      files: { '/b': '', '/c': '' },
+      env: { PATH: '/usr/bin', KUBECONFIG: '/a::/b:/c' },
+      programs: ['/usr/bin/kubectl'],
+      says: command => ({ stdout: command.includes('/c') ? view('corp') : view('other') }),
+    })
+    for (const [as, file] of [
+      ['corp', '/c'],
+      ['new', '/b'],
+    ] as const) {
+      const { changes } = await tool.plan(asked({ profile: corp, as }), machine)
+      expect(changes).toMatchObject([{ rewrites: [file] }])
+    }
+  })
+})
+
+test('docker names no part of a registry, so a profile that matches a part alone is never asked there', async () => {
+  const part = asked({ profiles: [matching('part', 'https://reg.example.com/team')] })
+  await expect((await tools['docker']!()).plan(part, fakeMachine())).rejects.toMatchObject({
+    code: 'usage',
+    message: 'no profile matches a whole registry, and docker names no part of one',
+  })
+})
+
+test('git: of a server that one profile matches whole there is one helper, which is told the path where that decides', async () => {
+  const tool = await tools['git']!()
+  const sections = async (...match: string[]): Promise<string[]> => {
+    const lines = await setUp(tool, fakeMachine(), asked({ profiles: [matching('r', ...match)] }))
+    return lines.flatMap(line => /credential\.(\S+)\.(?:useHttpPath|helper '!)/.exec(line)?.[0] ?? [])
+  }
+  expect(await sections('https://r.example', 'https://r.example/a')).toEqual([
+    "credential.https://r.example.helper '!",
+    'credential.https://r.example.useHttpPath',
+  ])
+  expect(await sections('https://r.example/a', 'https://r.example/b')).toEqual(
+    ['a', 'b'].flatMap(path => [
+      `credential.https://r.example/${path}.helper '!`,
+      `credential.https://r.example/${path}.useHttpPath`,
+    ]),
+  )
+  expect(await sections('r.example')).toEqual(["credential.https://r.example.helper '!"])
 })
