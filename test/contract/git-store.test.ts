@@ -39,7 +39,17 @@ function filesIn(directory: string): string[] {
 async function traced(verb: string, options: RunOptions & { at: Scratch }, input: string): Promise<string[]> {
   const log = join(options.at.path, 'trace')
   writeFileSync(log, '')
-  const strace = ['strace', '-f', '-qq', '-o', log, '-e', 'trace=%file,%network,fsync', ...program]
+  const strace = [
+    'strace',
+    '-f',
+    '--seccomp-bpf',
+    '-qq',
+    '-o',
+    log,
+    '-e',
+    'trace=%file,%network,fsync',
+    ...program,
+  ]
   expect(await git(verb, { ...options, program: strace }, input)).toMatchObject({ code: 0, stderr: '' })
   const lines = readFileSync(log, 'utf8').split('\n')
   return lines.slice(lines.findIndex(line => /openat\(.*bin\/tokctl\.js/.test(line)))

@@ -22,7 +22,7 @@ describe('git', () => {
     expect(await git('get', options)).toMatchObject(answer)
     expect(await git('get', options)).toMatchObject(answer)
     const log = join(at.path, 'trace')
-    const strace = ['strace', '-f', '-o', log, '-e', 'trace=openat', ...program]
+    const strace = ['strace', '-f', '--seccomp-bpf', '-o', log, '-e', 'trace=openat', ...program]
     const input = `${asked}username=oauth2\npassword=token-1\n`
     expect(await run(['helper', 'git', 'store'], { ...options, input, program: strace })).toMatchObject(
       silent,
@@ -336,6 +336,7 @@ test("a helper's hit reads what a hit reads and one file more, opens no socket a
     const strace = [
       'strace',
       '-f',
+      '--seccomp-bpf',
       '-qq',
       '-o',
       log,

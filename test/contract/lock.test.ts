@@ -46,6 +46,7 @@ describe.each(['kernel', 'link'])('the %s lock', mechanism => {
   function start(dir: string, key: string, mode: 'once' | 'hold', timeoutMs = 20_000): Worker {
     return watch(
       spawn(process.execPath, [worker, mechanism, dir, key, mode, String(timeoutMs)], {
+        env: {},
         stdio: ['pipe', 'pipe', 'inherit'],
       }),
     )

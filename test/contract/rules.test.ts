@@ -13,7 +13,7 @@ test(
     const { auth, at, options } = await corp()
     await run(['get', 'corp'], options)
     const log = `${at.path}/trace`
-    const strace = ['strace', '-f', '-o', log, '-e', 'trace=file,network,desc', ...program]
+    const strace = ['strace', '-f', '--seccomp-bpf', '-o', log, '-e', 'trace=file,network,desc', ...program]
     const hit = await run(['get', 'corp'], { ...options, program: strace })
     expect(hit).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
     const calls = readFileSync(log, 'utf8').split('\n')

@@ -275,7 +275,20 @@ client_secret = { env = "PLAIN_SECRET" }
       ),
     )
     const log = join(at.path, 'execve.log')
-    const strace = ['strace', '-f', '-qq', '-s', '10000', '-v', '-e', 'trace=execve', '-o', log, ...program]
+    const strace = [
+      'strace',
+      '-f',
+      '--seccomp-bpf',
+      '-qq',
+      '-s',
+      '10000',
+      '-v',
+      '-e',
+      'trace=execve',
+      '-o',
+      log,
+      ...program,
+    ]
     auth.expiresIn = 20
     // The first asks, the second is stale, so that a renewal is started beside it.
     expect(await run(['get', 'corp'], { at, program: strace })).toMatchObject({

@@ -109,7 +109,17 @@ test('asks neither the keychain nor the network, opens no socket and writes noth
   const { at, options } = await corp()
   await run(['get', 'corp'], options)
   const log = join(at.path, 'strace.log')
-  const tracer = ['strace', '-f', '-qq', '-e', 'trace=network,rename,openat', '-o', log, ...program]
+  const tracer = [
+    'strace',
+    '-f',
+    '--seccomp-bpf',
+    '-qq',
+    '-e',
+    'trace=network,rename,openat',
+    '-o',
+    log,
+    ...program,
+  ]
   const env = { ...options.env, TOKCTL_STORE: 'keychain', DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nowhere' }
   expect(await run(['status'], { ...options, env, program: tracer })).toMatchObject({ code: 0, stderr: '' })
   const calls = readFileSync(log, 'utf8')

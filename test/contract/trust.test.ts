@@ -505,7 +505,7 @@ test('a hit of the user’s own looks for no project, and one of a project asks 
   const log = join(at.path, 'strace.log')
   const traced = async (name: string): Promise<string> => {
     await tokctl(['get', name], {
-      program: ['strace', '-f', '-qq', '-e', 'trace=%file,network', '-o', log, ...program],
+      program: ['strace', '-f', '--seccomp-bpf', '-qq', '-e', 'trace=%file,network', '-o', log, ...program],
     })
     return readFileSync(log, 'utf8')
   }

@@ -145,7 +145,7 @@ async function traced(at: Scratch, options: RunOptions, inject?: string) {
   const log = join(at.path, 'strace.log')
   const what = 'trace=fsync,rename,unlink,pwrite64'
   const faults = inject === undefined ? [] : ['-e', `inject=${inject}`]
-  const tracer = ['strace', '-f', '-qq', '-y', '-e', what, ...faults, '-o', log, ...program]
+  const tracer = ['strace', '-f', '--seccomp-bpf', '-qq', '-y', '-e', what, ...faults, '-o', log, ...program]
   const ended = await run(['get', 'me', '--force'], { ...options, program: tracer })
   const calls = readFileSync(log, 'utf8').split('\n')
   const answer = calls.findIndex(line => /pwrite64\(\d+<[^>]*\.journal>.*, 8192\)/.test(line))

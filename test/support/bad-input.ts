@@ -185,7 +185,7 @@ async function makeWorld(input: BadInput): Promise<World> {
       return typeof record === 'object' ? record.refreshToken?.expose() : undefined
     },
     run: (args, more) => world.start(args, more).done,
-    start(args = input.args ?? ['get', 'corp', '--timeout', '5s'], more = {}) {
+    start(args = input.args ?? ['get', 'corp', '--timeout', '12s'], more = {}) {
       const { env, program: command, cwd, keepInput, input: stdin } = { ...input, ...more }
       return start(args, {
         at,

@@ -62,14 +62,18 @@ const introduction = {
 const running = new Set<ChildProcess>()
 
 // A test that fails half way leaves nothing running either.
-process.once('exit', () => {
+function endAll(): void {
   for (const child of running) child.kill('SIGKILL')
-})
+}
 
 function start(program: string, args: string[], env: Record<string, string>, input: string): ChildProcess {
   const child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'ignore'] })
+  if (running.size === 0) process.once('exit', endAll)
   running.add(child)
-  child.once('exit', () => running.delete(child))
+  child.once('exit', () => {
+    running.delete(child)
+    if (running.size === 0) process.off('exit', endAll)
+  })
   // A daemon that ended at once says so by its exit.
   child.stdin?.on('error', () => {}).end(input)
   return child

@@ -30,7 +30,7 @@ interface Call {
 async function trace(at: Scratch, args: string[]): Promise<Call[]> {
   const log = join(at.path, 'strace.log')
   const what = 'trace=network,process,%file,write,writev,pwrite64,ftruncate,fsync,fdatasync'
-  const tracer = ['strace', '-f', '-qq', '-s', '400', '-e', what, '-o', log, ...program]
+  const tracer = ['strace', '-f', '--seccomp-bpf', '-qq', '-s', '400', '-e', what, '-o', log, ...program]
   expect(await run(args, { at, program: tracer })).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
   const lines = readFileSync(log, 'utf8').split('\n')
   const start = lines.findIndex(line => /openat\(.*bin\/tokctl\.js/.test(line))
@@ -86,7 +86,18 @@ client_id = "build-bot"
 client_secret = { env = "CORP_SECRET" }
 `)
   const log = join(at.path, 'strace.log')
-  const tracer = ['strace', '-f', '-qq', '-y', '-e', 'trace=fsync,fdatasync', '-o', log, ...program]
+  const tracer = [
+    'strace',
+    '-f',
+    '--seccomp-bpf',
+    '-qq',
+    '-y',
+    '-e',
+    'trace=fsync,fdatasync',
+    '-o',
+    log,
+    ...program,
+  ]
   const options = { at, env: { CORP_SECRET: 'hush' }, program: tracer }
   expect(await run(['get', 'corp'], options)).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
   const state = readdirSync(at.stateDir)
