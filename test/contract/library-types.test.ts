@@ -1,36 +1,35 @@
 import { execFile } from 'node:child_process'
-import { mkdirSync, readdirSync, symlinkSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { expect, test } from 'vitest'
-import { type Scratch, scratch } from '../support/run.ts'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const execute = promisify(execFile)
 
 /** A project that has installed the packed library, TypeScript and the types of Node, and nothing else of ours. */
-async function project(at: Scratch): Promise<string> {
-  const modules = join(at.path, 'node_modules')
+const project = mkdtempSync(join(tmpdir(), 'tokctl-project-'))
+const modules = join(project, 'node_modules')
+
+beforeAll(async () => {
   mkdirSync(join(modules, '@types'), { recursive: true })
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TOKCTL_')))
-  const args = ['pack', '--json', '--ignore-scripts', '--loglevel=error', '--pack-destination', at.path]
+  const args = ['pack', '--json', '--ignore-scripts', '--loglevel=error', '--pack-destination', project]
   const { stdout } = await execute('npm', args, { cwd: root, env })
   const [{ filename }] = JSON.parse(stdout) as [{ filename: string }]
-  await execute('tar', ['-xzf', join(at.path, filename), '-C', modules])
-  await execute('mv', [join(modules, 'package'), join(modules, 'tokctl')])
+  await execute('tar', ['-xzf', join(project, filename), '-C', modules])
+  renameSync(join(modules, 'package'), join(modules, 'tokctl'))
   for (const name of ['typescript', 'undici', 'undici-types', '@types/node']) {
     symlinkSync(join(root, 'node_modules', name), join(modules, name))
   }
-  return modules
-}
+  writeFileSync(join(project, 'package.json'), '{"type":"module"}')
+}, 120_000)
+afterAll(() => rmSync(project, { recursive: true, force: true }))
 
-async function check(
-  at: Scratch,
-  files: Readonly<Record<string, string>>,
-  more: object = {},
-): Promise<string> {
-  for (const [name, content] of Object.entries(files)) at.write(name, content)
+async function check(files: Readonly<Record<string, string>>, more: object = {}): Promise<string> {
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(project, name), content)
   const compilerOptions = {
     target: 'es2022',
     lib: ['es2022'],
@@ -44,10 +43,10 @@ async function check(
     noEmit: true,
     ...more,
   }
-  at.write('package.json', '{"type":"module"}')
-  at.write('tsconfig.json', JSON.stringify({ compilerOptions, files: Object.keys(files) }))
+  const config = join(project, 'tsconfig.json')
+  writeFileSync(config, JSON.stringify({ compilerOptions, files: Object.keys(files) }))
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-  const call = execute(process.execPath, [tsc, '-p', join(at.path, 'tsconfig.json')], { cwd: at.path })
+  const call = execute(process.execPath, [tsc, '-p', config], { cwd: project })
   return call.then(
     () => '',
     error => error.stdout as string,
@@ -91,14 +90,12 @@ void [at, mine, interceptor]
 `
 
 test('the packed library type-checks in a project of its own, libraries included, and ships only what is public', async () => {
-  const at = scratch()
-  const modules = await project(at)
   const plain = `
 import { createTokctl } from 'tokctl'
 const { accessToken } = await createTokctl().get('corp')
 accessToken.length
 `
-  expect(await check(at, { 'typed.ts': typed, 'plain.js': plain })).toBe('')
+  expect(await check({ 'typed.ts': typed, 'plain.js': plain })).toBe('')
   const types = readdirSync(join(modules, 'tokctl', 'dist', 'types'), { recursive: true, encoding: 'utf8' })
   expect(types.filter(name => name.endsWith('.d.ts')).sort()).toEqual([
     'core/errors.d.ts',
@@ -111,8 +108,6 @@ accessToken.length
 }, 240_000)
 
 test("its interceptor fits undici's own types, and a bundler's way of finding modules", async () => {
-  const at = scratch()
-  await project(at)
   const undici = `
 import { createTokctl } from 'tokctl'
 import { Agent, interceptors, Pool, type Dispatcher } from 'undici'
@@ -122,5 +117,5 @@ const pool: Dispatcher = new Pool('https://api.example.com').compose([tokens.int
 void [agent, pool]
 `
   const bundler = { module: 'preserve', moduleResolution: 'bundler', skipLibCheck: true }
-  expect(await check(at, { 'undici.ts': undici, 'typed.ts': typed }, bundler)).toBe('')
+  expect(await check({ 'undici.ts': undici, 'typed.ts': typed }, bundler)).toBe('')
 }, 240_000)

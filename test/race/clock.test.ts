@@ -5,7 +5,7 @@ import { type RunOptions, run } from '../support/run.ts'
 
 // A session through clocks that jump: what is expired is not served, and no jump asks more than once.
 
-const patience = 60_000
+const patience = 120_000
 const at = (options: RunOptions, offset: string): RunOptions => ({
   ...options,
   env: { ...options.env, ...ahead(offset) },

@@ -6,7 +6,7 @@ import { program, type RunOptions, run, type Scratch, start } from '../support/r
 
 // A thin slice of what `npm run reliability` does at length.
 
-const patience = 60_000
+const patience = 120_000
 const lost = /needs a new refresh token: .*: a renewal was interrupted at \S+Z, and its answer was lost\n/
 
 /** Holds the next answer after the server has done its part. */
