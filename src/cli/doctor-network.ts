@@ -1,34 +1,40 @@
 import { readFileSync } from 'node:fs'
-import type { App } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
-import { type Clock, formatDuration } from '../core/time.ts'
+import { shellWord } from '../core/shell-word.ts'
+import { formatDuration } from '../core/time.ts'
 import type { Profile } from '../profile/profile.ts'
 import { shownPath } from '../profile/shown-path.ts'
-import { documentUrls } from '../source/discovery.ts'
+import { readJsonObject } from '../source/answer.ts'
+import { documentUrls, readMetadata } from '../source/discovery.ts'
 import { readEndpointUrl } from '../source/endpoint-url.ts'
 import { serverAhead } from '../source/lifetime.ts'
 import { proxyFor } from '../source/proxy-rules.ts'
-import type { TlsMaterial } from '../source/transport.ts'
+import type { HttpResponse, TlsMaterial } from '../source/transport.ts'
+import type { CommandContext } from './command.ts'
 import { type Finding, note, ok, problem, problemsOf } from './finding.ts'
 
 // What `doctor` says of the way to the servers: proxies, authorities, whether they answer, and their clock. A server is asked
-// for what it shows to everybody: its discovery document, or its front page. No token and no secret is sent.
+// for what it shows to everybody: its discovery document, or what its endpoint says to somebody without a name. No token, no
+// secret and no client is sent.
 
 const askMs = 5000
 const skewMs = 30_000
 const certificate = /-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----/g
 
-/** A server, and who needs it. */
+/** An address, and who needs it. */
 interface Place {
+  /** As the profile calls it. */
+  readonly key: string
+  readonly address: string
   readonly origin: string
-  readonly issuer: string | undefined
   readonly names: string[]
   readonly caFile: string | undefined
   readonly wantsCertificate: boolean
 }
 
 const addressKeys = [
+  'issuer',
   'token_endpoint',
   'authorization_endpoint',
   'device_authorization_endpoint',
@@ -40,25 +46,17 @@ function placesOf(profiles: readonly Profile[]): Place[] {
   const places = new Map<string, Place>()
   for (const profile of profiles) {
     const keys = profile as unknown as Readonly<Record<string, string | undefined>>
-    const { issuer, ca_file: caFile } = keys
+    const { ca_file: caFile } = keys
     const wantsCertificate = keys['client_certificate'] !== undefined
-    const addresses: [string, string | undefined][] = addressKeys.flatMap(key =>
-      keys[key] === undefined ? [] : [[keys[key], undefined]],
-    )
-    if (issuer !== undefined) addresses.push([issuer, issuer])
-    for (const [address, asIssuer] of addresses) {
-      const url = readEndpointUrl(address)
-      if (typeof url === 'string') continue
-      const key = `${asIssuer ?? url.origin} ${caFile ?? ''} ${wantsCertificate}`
-      const place = places.get(key) ?? {
-        origin: url.origin,
-        issuer: asIssuer,
-        names: [],
-        caFile,
-        wantsCertificate,
-      }
-      if (!place.names.includes(profile.name)) place.names.push(profile.name)
-      places.set(key, place)
+    for (const key of addressKeys) {
+      const address = keys[key]
+      const url = address === undefined ? undefined : readEndpointUrl(address)
+      if (address === undefined || url === undefined || typeof url === 'string') continue
+      const { origin } = url
+      const id = `${key} ${address} ${caFile ?? ''} ${wantsCertificate}`
+      const place = places.get(id) ?? { key, address, origin, names: [], caFile, wantsCertificate }
+      place.names.push(profile.name)
+      places.set(id, place)
     }
   }
   return [...places.values()]
@@ -93,7 +91,7 @@ export function wayFindings(profiles: readonly Profile[], { env, home }: Environ
             `NODE_EXTRA_CA_CERTS names ${shown}, which holds no certificate that can be read`,
             'run: unset NODE_EXTRA_CA_CERTS',
           )
-        : note('ca', `NODE_EXTRA_CA_CERTS adds ${count} authorities from ${shown}`),
+        : note('ca', `NODE_EXTRA_CA_CERTS adds ${counted(count)} from ${shown}`),
     )
   }
   if (env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0')
@@ -108,11 +106,15 @@ export function wayFindings(profiles: readonly Profile[], { env, home }: Environ
             `ca_file ${shown} holds no certificate that can be read`,
             `put the authority there, as PEM: ${shown}`,
           )
-        : note('ca', `ca_file ${shown} adds ${count} authorities`),
+        : note('ca', `ca_file ${shown} adds ${counted(count)}`),
     )
   }
   if (!findings.some(({ check }) => check === 'ca')) findings.push(ok('ca', "Node's own authorities"))
   return findings
+}
+
+function counted(count: number): string {
+  return count === 1 ? '1 authority' : `${count} authorities`
 }
 
 function certificatesIn(path: string): number | undefined {
@@ -123,70 +125,94 @@ function certificatesIn(path: string): number | undefined {
   }
 }
 
-/** Whether each server answers, and how far its clock is from ours. */
+/** Whether each address answers, and how far the servers' clocks are from ours. */
 export async function serverFindings(
   profiles: readonly Profile[],
-  app: App,
-  clock: Clock,
+  { app, clock, environment }: Pick<CommandContext, 'app' | 'clock' | 'environment'>,
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const send = await app.send()
-  const answers = placesOf(profiles).map(place => ask(place))
-  return (await Promise.all(answers)).flat()
+  const ahead = new Map<string, number>()
+  const answers = await Promise.all(placesOf(profiles).map(place => ask(place)))
+  const clocks = Array.from(ahead, ([origin, ms]) => clockFinding(origin, ms, environment))
+  return [...answers.flat(), ...clocks]
 
   async function ask(place: Place): Promise<Finding[]> {
-    const { origin, issuer, names, caFile, wantsCertificate } = place
+    const { key, address, origin, names, caFile, wantsCertificate } = place
     const whose = `(${names.length === 1 ? 'profile' : 'profiles'} ${names.join(', ')})`
     if (wantsCertificate)
       return [note('server', `${origin} was not asked: it wants a client certificate ${whose}`)]
     const tls = tlsOf(caFile)
     if (caFile !== undefined && tls === undefined) return []
-    let status = 0
-    let aheadMs: number | undefined
+    const show = `run: tokctl profile show ${shellWord(names[0]!)}`
+    let response: HttpResponse | undefined
     try {
-      for (const url of issuer === undefined ? [`${origin}/`] : documentUrls(issuer)) {
+      for (const { method, url } of asksOf(place)) {
         const sentAt = clock.now()
-        const request = { method: 'GET', url, headers: { accept: '*/*' }, body: undefined, tls } as const
-        const response = await send({ ...request, timeoutMs: askMs, signal })
-        status = response.status
+        const isForm = method === 'POST'
+        const headers = {
+          accept: '*/*',
+          ...(isForm ? { 'content-type': 'application/x-www-form-urlencoded' } : {}),
+        }
+        const body = isForm ? '' : undefined
+        response = await send({ method, url, headers, body, tls, timeoutMs: askMs, signal })
         const { date } = response.headers
-        if (date !== undefined) aheadMs = serverAhead(date, sentAt, clock.now())
-        if (status === 200) break
+        const aheadMs = date === undefined ? undefined : serverAhead(date, sentAt, clock.now())
+        if (aheadMs !== undefined) ahead.set(origin, aheadMs)
+        if (response.status === 200) break
       }
+      if (key === 'issuer' && response?.status === 200)
+        readMetadata(address, readJsonObject(response.body) ?? {})
     } catch (error) {
       signal.throwIfAborted()
-      if (error instanceof TokctlError && error.code === 'invalid_response') status = 200
-      else {
+      // What is too long to read was an answer all the same.
+      if (!(error instanceof TokctlError) || error.code !== 'invalid_response') {
         return problemsOf('server', error).map(found => ({
           ...found,
           message: `${found.message} ${whose}`,
-          hint: found.hint ?? `see: curl -v ${origin}/`,
+          hint: found.hint ?? `see: curl -v ${shellWord(address)}`,
         }))
       }
     }
-    const findings = [
-      issuer !== undefined && status !== 200
-        ? problem(
-            'server',
-            `issuer ${issuer} shows no discovery document (${status}) ${whose}`,
-            'correct issuer, or name token_endpoint in the profile',
-          )
-        : ok('server', `${origin} answers ${whose}`),
-    ]
-    if (aheadMs === undefined) return findings
-    const apart = formatDuration(Math.abs(aheadMs))
-    const side = aheadMs > 0 ? 'behind' : 'ahead of'
-    findings.push(
-      Math.abs(aheadMs) >= skewMs
-        ? problem(
-            'clock',
-            `this clock is ${apart} ${side} that of ${origin}`,
-            'run: sudo timedatectl set-ntp true',
-          )
-        : ok('clock', aheadMs === 0 ? `agrees with ${origin}` : `${apart} ${side} ${origin}`),
-    )
-    return findings
+    const status = response?.status ?? 200
+    if (key === 'issuer' && status !== 200) {
+      const text = `issuer ${address} shows no discovery document (${status}) ${whose}`
+      return [problem('server', text, 'correct issuer, or name token_endpoint in the profile')]
+    }
+    const isEndpoint = key.endsWith('_endpoint')
+    if (isEndpoint && (status === 404 || status === 410))
+      return [problem('server', `there is no ${key} at ${address} (${status}) ${whose}`, show)]
+    if (status >= 500)
+      return [
+        problem('server', `${address} answers ${status} ${whose}`, `see: curl -v ${shellWord(address)}`),
+      ]
+    return [ok('server', `${address} answers ${whose}`)]
   }
+}
+
+// A token endpoint takes forms alone, and many say of anything else that there is nothing: it is sent an empty one, which
+// names nobody. Whatever else is posted to might do something.
+function asksOf({ key, address, origin }: Place): { method: 'GET' | 'POST'; url: string }[] {
+  if (key === 'issuer') return documentUrls(address).map(url => ({ method: 'GET', url }))
+  if (key === 'token_endpoint' || key === 'device_authorization_endpoint')
+    return [{ method: 'POST', url: address }]
+  return [{ method: 'GET', url: key === 'url' ? `${origin}/` : address }]
+}
+
+function clockFinding(origin: string, aheadMs: number, { platform }: Pick<Environment, 'platform'>): Finding {
+  const apart = formatDuration(Math.abs(aheadMs))
+  const side = aheadMs > 0 ? 'behind' : 'ahead of'
+  if (Math.abs(aheadMs) >= skewMs) {
+    const hint = settingTheClock[platform] ?? settingTheClock.linux
+    return problem('clock', `this clock is ${apart} ${side} that of ${origin}`, `run: ${hint}`)
+  }
+  return ok('clock', aheadMs === 0 ? `agrees with ${origin}` : `${apart} ${side} ${origin}`)
+}
+
+const settingTheClock: { readonly linux: string; readonly [platform: string]: string } = {
+  linux: 'sudo timedatectl set-ntp true',
+  darwin: 'sudo sntp -sS time.apple.com',
+  win32: 'w32tm /resync',
 }
 
 function tlsOf(caFile: string | undefined): TlsMaterial | undefined {

@@ -4,6 +4,7 @@ import type { App } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
 import { doing } from '../core/lease.ts'
 import { shellWord } from '../core/shell-word.ts'
+import { fileStem } from '../core/state-dir.ts'
 import { type EpochMs, formatDuration } from '../core/time.ts'
 import { shownPath } from '../profile/shown-path.ts'
 import { type Finding, note, ok, problem, problemsOf } from './finding.ts'
@@ -80,6 +81,9 @@ const networkFileSystems: ReadonlyMap<number, string> = new Map([
   [0x01021997, '9P'],
 ])
 
+// A disk of this machine that outlives a restart, and a directory that nobody else has.
+const elsewhere = 'run: export TOKCTL_STATE_DIR="/var/tmp/tokctl-$(id -u)"'
+
 /** Owner, mode and file system of the state directory. To be asked before anything that would mend it by itself. */
 export function stateFindings(path: string, environment: Environment, probe: Probe): Finding[] {
   const { uid, home, platform } = environment
@@ -90,22 +94,16 @@ export function stateFindings(path: string, environment: Environment, probe: Pro
     if (lstat(above)?.isDirectory() !== false)
       return [note('state', `${shown} does not exist yet; it is made at the first call`)]
     return [
-      problem(
-        'state',
-        `${shown} cannot be made: ${shownPath(above, home)} is not a directory`,
-        'set TOKCTL_STATE_DIR to a directory you can write',
-      ),
+      problem('state', `${shown} cannot be made: ${shownPath(above, home)} is not a directory`, elsewhere),
     ]
   }
   const findings: Finding[] = []
   if (!found.isDirectory()) {
-    const hint = 'remove it, or set TOKCTL_STATE_DIR to a directory of your own'
-    return [problem('state', `${shown} is not a directory`, hint)]
+    return [problem('state', `${shown} is not a directory`, elsewhere)]
   }
   if (platform !== 'win32') {
     if (uid !== undefined && found.uid !== uid) {
-      const hint = 'set TOKCTL_STATE_DIR to a directory of your own'
-      return [problem('state', `${shown} belongs to another user`, hint)]
+      return [problem('state', `${shown} belongs to another user`, elsewhere)]
     }
     const mode = found.mode & 0o777
     if ((mode & 0o077) !== 0) {
@@ -119,7 +117,7 @@ export function stateFindings(path: string, environment: Environment, probe: Pro
       problem(
         'state',
         `${shown} is on a network file system (${network}), where a lock may not hold`,
-        'set TOKCTL_STATE_DIR to a directory on a local disk',
+        elsewhere,
       ),
     )
   }
@@ -154,19 +152,22 @@ export async function lockFindings(app: App, names: readonly string[], now: Epoc
   try {
     const lock = await app.lock()
     const once = { purpose: 'edit', timeoutMs: 0, signal: undefined, keepLease: true } as const
-    for (const name of [...names, '@configuration']) {
-      if (lstat(app.stateDir.file('locks')) === undefined) break
+    for (const name of [...names.flatMap(name => [name, `@watch-${name}`]), '@configuration']) {
+      // Nobody has ever held one that has no file, and looking should make none.
+      if (lstat(app.stateDir.file('locks', `${fileStem(name)}.lock`)) === undefined) continue
       const result = await lock.withLock(name, once, async () => {})
       if (result.kind !== 'timeout') continue
       const { holder } = result
-      const what = name === '@configuration' ? 'the configuration' : `profile "${name}"`
+      const profile = name.replace(/^@watch-/, '')
+      const what = name === '@configuration' ? 'the configuration' : `profile "${profile}"`
       if (holder === undefined) {
         findings.push(note('lock', `${what} is held by a process that does not say which`))
         continue
       }
       const heldMs = Math.max(0, now - holder.since)
       const text = `${what} is being ${doing(holder)} by process ${holder.pid} since ${formatDuration(heldMs)}`
-      const isLong = heldMs > (holder.purpose === 'login' ? longMs.login : longMs.others)
+      const isLong =
+        holder.purpose !== 'watch' && heldMs > longMs[holder.purpose === 'login' ? 'login' : 'others']
       findings.push(isLong ? problem('lock', text, `if it hangs: kill ${holder.pid}`) : note('lock', text))
     }
     if (findings.length === 0) findings.push(ok('lock', `nobody holds one; locks are ${lock.how}`))

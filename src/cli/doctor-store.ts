@@ -2,7 +2,9 @@ import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { App } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
+import { shellWord } from '../core/shell-word.ts'
 import type { Config } from '../profile/profile.ts'
+import { references } from '../profile/project.ts'
 import type { Store } from '../store/store.ts'
 import { openStore, storeKind } from '../store/stores.ts'
 import { type Finding, note, ok, problem, problemsOf } from './finding.ts'
@@ -16,7 +18,9 @@ export async function storeFindings(
   config: Config | undefined,
 ): Promise<Finding[]> {
   const findings: Finding[] = []
-  const options = { environment, stateDir: app.stateDir, recorded: undefined, warn() {}, trace() {} }
+  const damaged: string[] = []
+  const trace = (message: string): void => void damaged.push(message)
+  const options = { environment, stateDir: app.stateDir, recorded: undefined, warn() {}, trace }
   let store: Store | undefined
   try {
     const kind = storeKind(environment, config?.store ?? 'auto')
@@ -36,8 +40,11 @@ export async function storeFindings(
         findings.push(
           ok('store', `keychain (${why}): it answers; strong: opened with your session, for your programs`),
           ...keychainSize(app, environment),
+          ...(await secretFindings(store, config)),
         )
-        return findings
+        // Profiles that began without a keychain go on with their files.
+        if (kind !== 'auto' || !usesFiles(app, config)) return findings
+        store.close()
       } catch (error) {
         const { KeychainAbsent } = await import('../store/keychain-errors.ts')
         if (kind !== 'auto' || !(error instanceof KeychainAbsent)) throw error
@@ -60,12 +67,42 @@ export async function storeFindings(
       ),
     )
     findings.push(...(await fileRecords(app, store)))
+    findings.push(...damaged.map(text => problem('store', text, removing(text))))
+    if (findings.every(({ level }) => level !== 'problem'))
+      findings.push(...(await secretFindings(store, config)))
   } catch (error) {
     findings.push(...problemsOf('store', error))
   } finally {
     store?.close()
   }
   return findings
+}
+
+function removing(text: string): string | undefined {
+  const path = /^(.*\.sealed) is damaged/.exec(text)?.[1]
+  return path === undefined ? undefined : `run: rm ${shellWord(path)}`
+}
+
+function usesFiles({ outcomes }: App, config: Config | undefined): boolean {
+  return [...(config?.profiles.keys() ?? [])].some(name => outcomes.read(name)?.auto === 'file')
+}
+
+/** The secrets that profiles name by `{ secret = … }` and that nobody has set. Their values are not asked for. */
+async function secretFindings(store: Store, config: Config | undefined): Promise<Finding[]> {
+  const needed = new Map<string, string[]>()
+  for (const profile of config?.profiles.values() ?? []) {
+    for (const ref of references(profile)) {
+      if ('secret' in ref) needed.set(ref.secret, [...(needed.get(ref.secret) ?? []), profile.name])
+    }
+  }
+  if (needed.size === 0) return []
+  const kept = new Set((await store.list()).flatMap(({ kind, name }) => (kind === 'secret' ? [name] : [])))
+  return [...needed].flatMap(([name, profiles]) => {
+    if (kept.has(name)) return []
+    const whose = `(${profiles.length === 1 ? 'profile' : 'profiles'} ${profiles.join(', ')})`
+    const text = `no secret is kept under the name "${name}" ${whose}`
+    return [problem('secret', text, `run: tokctl secret set ${shellWord(name)}`)]
+  })
 }
 
 function forWantOf(why: string, config: Config | undefined): Finding[] {
@@ -89,7 +126,7 @@ function forWantOf(why: string, config: Config | undefined): Finding[] {
 const windowsItemBytes = 2560
 
 function keychainSize(app: App, { platform }: Environment): Finding[] {
-  if (platform !== 'win32') return []
+  if (platform !== 'win32') return [ok('size', 'an item of this keychain holds any token')]
   const sealed = sizesIn(app.stateDir.file('keychain'), '.sealed').length
   const text = `an item holds ${windowsItemBytes} bytes; ${sealed} that hold more are sealed in files`
   return [ok('size', text)]

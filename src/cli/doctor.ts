@@ -1,9 +1,12 @@
 import { TokctlError } from '../core/errors.ts'
+import { configFile } from '../profile/load.ts'
 import type { Config } from '../profile/profile.ts'
 import { shownPath } from '../profile/shown-path.ts'
 import { coloursOf } from './colour.ts'
 import type { CommandContext, Define } from './command.ts'
+import { directoryFindings, projectFindings } from './doctor-config.ts'
 import { lockFindings, machine, stateFindings, surroundings } from './doctor-place.ts'
+import { profileFindings, referenceFindings } from './doctor-profiles.ts'
 import { type Finding, note, ok, problem, problemsOf } from './finding.ts'
 import { writeOut } from './io.ts'
 
@@ -56,9 +59,14 @@ async function examine(asksServers: boolean, context: CommandContext): Promise<F
   } catch (error) {
     findings.push(...problemsOf('config', error))
   }
+  const { path } = configFile(environment, context.options.config)
+  findings.push(...directoryFindings(path, environment))
+  if (isUsable) findings.push(...(await projectFindings(app, environment, context.options.config)))
   const profiles = [...(config?.profiles.values() ?? [])]
+  findings.push(...(await referenceFindings(profiles, environment)))
 
   if (isUsable) {
+    findings.push(...profileFindings(profiles, app, environment, clock.now()))
     const { storeFindings } = await import('./doctor-store.ts')
     findings.push(...(await storeFindings(app, environment, config)))
     const names = profiles.map(({ name }) => name)
@@ -66,12 +74,13 @@ async function examine(asksServers: boolean, context: CommandContext): Promise<F
   }
   const { serverFindings, wayFindings } = await import('./doctor-network.ts')
   findings.push(...wayFindings(profiles, environment))
-  if (asksServers) findings.push(...(await serverFindings(profiles, app, clock, context.signal())))
+  if (asksServers) findings.push(...(await serverFindings(profiles, context, context.signal())))
   else findings.push(note('server', 'no server was asked'))
   const { proxyFindings } = await import('./doctor-proxy.ts')
   findings.push(...(await proxyFindings(environment, machine, context.options.config)))
   const { completionFindings, helperFindings } = await import('./doctor-tools.ts')
-  findings.push(...completionFindings(environment, machine), ...helperFindings(environment, machine))
+  findings.push(...completionFindings(environment, machine))
+  findings.push(...helperFindings(environment, machine, profiles))
   if (context.signal().aborted) throw new TokctlError('interrupted', 'interrupted')
   return findings
 }

@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import { syncDirectory } from '../core/atomic-file.ts'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
+import { shellWord } from '../core/shell-word.ts'
 import type { StateDir } from '../core/state-dir.ts'
 import { newSealingKey, type SealingKey, sealingKey } from './seal.ts'
 import { cannot, oursAlone, readTrusted } from './trusted-file.ts'
@@ -51,7 +52,7 @@ export function keySource(
       const content = readTrusted(file, { uid, forbidden: 0o027, followLinks: true })
       if (content === undefined) {
         throw new TokctlError('store_failed', `TOKCTL_STORE_KEY_FILE names ${file}, which does not exist`, {
-          hint: `${hint} > ${file}`,
+          hint: `run: (umask 077; openssl rand -base64 32 > ${shellWord(file)})`,
         })
       }
       return parseKeyFile(file, content)

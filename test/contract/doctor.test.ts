@@ -1,12 +1,27 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { machine, type Probe, stateFindings, surroundings } from '../../src/cli/doctor-place.ts'
+import type { App } from '../../src/app.ts'
+import { lockFindings, machine, type Probe, stateFindings, surroundings } from '../../src/cli/doctor-place.ts'
+import { helperFindings, toolsAsking } from '../../src/cli/doctor-tools.ts'
+import type { Environment } from '../../src/core/environment.ts'
+import { createLock, kernelLock, loadLockAddon } from '../../src/core/lock.ts'
+import { tools } from '../../src/setup/tools.ts'
+import { fakeClock } from '../support/clock.ts'
 import { ahead, clientProfile, corp } from '../support/corp.ts'
+import { asked, fakeMachine, matching, setUp } from '../support/fake-machine.ts'
 import { startBus, startKeyring } from '../support/keyring.ts'
 import { startProxy } from '../support/proxy-server.ts'
 import { type RunOptions, run, scratch, start } from '../support/run.ts'
@@ -32,6 +47,10 @@ async function findings(
   return { code, all: told.findings }
 }
 
+function environmentOf(env: Record<string, string>): Environment {
+  return { ...scratchState().environment, env, home: '/home/ada' }
+}
+
 function problemsIn(all: Finding[]): Finding[] {
   return all.filter(({ level }) => level === 'problem')
 }
@@ -54,6 +73,8 @@ test('all is well: exit 0, and each thing that was looked at is named and docume
   for (const check of [
     'state',
     'config',
+    'profile',
+    'secret',
     'store',
     'size',
     'lock',
@@ -90,7 +111,7 @@ test('nothing that it prints is a secret: not those of the configuration, the ke
   }
   for (const args of [['doctor'], ['doctor', '--json'], ['doctor', '--no-network', '-v']]) {
     const { stdout, stderr } = await run(args, { ...options, env })
-    expect(stdout).toContain(`127.0.0.1:${proxy.port}`)
+    expect(stdout).toContain(`through proxy 127.0.0.1:${proxy.port}`)
     expect(stdout + stderr).not.toMatch(/canary|Y2FuYXJ5|token-1/)
   }
 })
@@ -101,7 +122,7 @@ test('--no-network asks no server, and without it no secret is sent', async () =
   expect(auth.count()).toBe(0)
   await findings(options)
   expect(auth.requests.map(({ method, path, body }) => ({ method, path, body }))).toEqual([
-    { method: 'GET', path: '/', body: '' },
+    { method: 'POST', path: '/token', body: '' },
   ])
   expect(auth.requests[0]!.headers.authorization).toBeUndefined()
 })
@@ -127,6 +148,142 @@ describe('a problem is exit 1, and comes with what mends it', () => {
     chmodSync(at.configFile, 0o666)
     const [found] = problemsIn((await findings(options)).all)
     expect(found).toMatchObject({ check: 'config', hint: `run: chmod go-w ${at.configFile}` })
+  })
+
+  test('a directory of the configuration that others may write, or that is another user’s', async () => {
+    const { at, options } = await corp()
+    const directory = dirname(at.configFile)
+    chmodSync(directory, 0o777)
+    chownSync(dirname(directory), 65534, 65534)
+    const { all } = await findings(options, '--no-network')
+    expect(problemsIn(all)).toMatchObject([
+      {
+        check: 'config',
+        message:
+          '~/.config/tokctl can be written by others (mode 0777), who can put another configuration there',
+        hint: `run: chmod go-w ${directory}`,
+      },
+      {
+        check: 'config',
+        message: '~/.config belongs to another user, who can put another configuration there',
+        hint: `run: sudo chown ${process.getuid!()} ${dirname(directory)}`,
+      },
+    ])
+  })
+
+  test('a profile that is refused, one that fails, and one that waits for a person', async () => {
+    const { at, auth, options } = await corp()
+    const own = ['refused', 'failing'].map(name => clientProfile(name, `${auth.url}/${name}`)).join('')
+    at.writeConfig(
+      `${own}[profile.me]\nsource = "device_code"\nclient_id = "c"\nissuer = "https://idp.example.com"\n`,
+    )
+    auth.answer(({ path }) =>
+      path === '/refused' ? { status: 401, body: { error: 'invalid_client' } } : { status: 503, body: {} },
+    )
+    await run(['exec', 'refused=A', '--', 'true'], options)
+    await run(['get', 'failing', '--timeout', '1s'], options)
+    const { code, all } = await findings(options, '--no-network')
+    expect(code).toBe(1)
+    expect(problemsIn(all)).toMatchObject([
+      {
+        check: 'profile',
+        message: expect.stringMatching(/^profile "refused" was refused: .*invalid_client/),
+        hint: 'when that is mended, run: tokctl refresh refused',
+      },
+      {
+        check: 'profile',
+        message: expect.stringMatching(/^profile "failing" cannot be renewed now: .*503/),
+        hint: 'run: tokctl refresh failing',
+      },
+      { check: 'profile', message: 'profile "me" needs a sign-in', hint: 'run: tokctl login me' },
+    ])
+  })
+
+  test('a variable, a file, a program or a kept secret that a profile names and that is not there', async () => {
+    const { at, auth, options } = await corp()
+    const bare = at.write('home/bare.sh', '', 0o600)
+    const open = at.write('home/open', 'secret-canary', 0o666)
+    const gone = join(at.home, 'gone')
+    const secrets = [
+      '{ env = "NOT_SET" }',
+      `{ file = "${gone}" }`,
+      `{ file = "${open}" }`,
+      '{ command = ["no-such-program"] }',
+      '{ secret = "kept" }',
+    ]
+    const profile = (secret: string, i: number): string =>
+      clientProfile(`p${i}`, auth.tokenEndpoint).replace('{ env = "CORP_SECRET" }', secret)
+    at.writeConfig(
+      `${secrets.map(profile).join('')}${profile(secrets[0]!, 9)}[profile.run]\nsource = "command"\ncommand = ["${bare}"]\n`,
+    )
+    const { all } = await findings(options, '--no-network')
+    expect(problemsIn(all).map(({ message, hint }) => [message, hint])).toEqual([
+      ['environment variable "NOT_SET" is not set (profiles p0, p9)', 'run: export NOT_SET=…'],
+      ['secret file ~/gone does not exist (profile p1)', `put it there: (umask 077; cat > ${gone})`],
+      ['secret file ~/open can be written by others (profile p2)', `run: chmod 600 ${open}`],
+      ['program "no-such-program" was not found (profile p3)', 'install it, or write its whole path'],
+      [`program "${bare}" may not be run (profile run)`, `run: chmod +x ${bare}`],
+      ['no secret is kept under the name "kept" (profile p4)', 'run: tokctl secret set kept'],
+    ])
+    expect(JSON.stringify(all)).not.toContain('canary')
+  })
+
+  test('a project whose file was changed since it was trusted', async () => {
+    const { at, options } = await corp()
+    const file = at.write(
+      'home/shop/.tokctl.toml',
+      '[profile.p]\nsource = "static"\ntoken = { env = "CORP_SECRET" }\n',
+    )
+    mkdirSync(join(dirname(file), '.git'))
+    const there = { ...options, cwd: dirname(file) }
+    const said = async (): Promise<unknown> =>
+      (await findings(there, '--no-network')).all.find(({ check }) => check === 'project')
+    const message = '~/shop/.tokctl.toml'
+    const hint = `run: tokctl trust ${file}`
+    expect(await said()).toMatchObject({
+      level: 'note',
+      message: `${message} is not trusted, and has no effect`,
+      hint,
+    })
+    await run(['trust', '--yes'], there)
+    expect(await said()).toMatchObject({ level: 'ok', message: `${message} is trusted as it is` })
+    writeFileSync(file, `${readFileSync(file, 'utf8')}# more\n`)
+    expect(await said()).toMatchObject({
+      level: 'problem',
+      message: `${message} was trusted, and has no effect since it, or what it names of the project, was changed`,
+      hint,
+    })
+  })
+
+  test('an endpoint that is not there or broken, and an issuer that calls itself another', async () => {
+    const { at, auth, options } = await corp()
+    const server = createServer((request, response) => {
+      const body = { issuer: 'https://other.example.com', token_endpoint: 'https://other.example.com/token' }
+      if (request.url?.startsWith('/.well-known/')) response.end(JSON.stringify(body))
+      else response.writeHead(request.url === '/broken' ? 503 : 404).end()
+    })
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+    onTestFinished(() => void server.close())
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    at.writeConfig(
+      clientProfile('corp', auth.tokenEndpoint) +
+        clientProfile('gone', `${url}/gone`) +
+        clientProfile('broken', `${url}/broken`) +
+        clientProfile('other', auth.tokenEndpoint, `issuer = "${url}"`),
+    )
+    expect(problemsIn((await findings(options)).all)).toMatchObject([
+      {
+        check: 'server',
+        message: `there is no token_endpoint at ${url}/gone (404) (profile gone)`,
+        hint: 'run: tokctl profile show gone',
+      },
+      {
+        check: 'server',
+        message: `${url}/broken answers 503 (profile broken)`,
+        hint: `see: curl -v ${url}/broken`,
+      },
+      { check: 'server', message: expect.stringContaining('a discovery document of another issuer') },
+    ])
   })
 
   test('a server that does not answer', async () => {
@@ -192,8 +349,8 @@ describe('a problem is exit 1, and comes with what mends it', () => {
     )
   })
 
-  test('a key that is none, and files that were sealed with another', async () => {
-    const { options } = await corp()
+  test('a key that is none, one that is not there, files that were sealed with another, and one that is damaged', async () => {
+    const { at, options } = await corp()
     await run(['get', 'corp'], options)
     const bad = { ...options.env, TOKCTL_STORE_KEY: 'short' }
     expect(problemsIn((await findings({ ...options, env: bad })).all)).toMatchObject([
@@ -203,6 +360,17 @@ describe('a problem is exit 1, and comes with what mends it', () => {
         hint: 'make one with: openssl rand -base64 32',
       },
     ])
+    const gone = join(at.path, 'a key')
+    const named = { ...options, env: { ...options.env, TOKCTL_STORE_KEY_FILE: gone } }
+    const [missing] = problemsIn((await findings(named, '--no-network')).all)
+    expect(missing).toMatchObject({
+      message: `TOKCTL_STORE_KEY_FILE names ${gone}, which does not exist`,
+      hint: `run: (umask 077; openssl rand -base64 32 > '${gone}')`,
+    })
+    const made = spawnSync('sh', ['-c', missing!.hint!.replace('run: ', '')])
+    expect(made.status).toBe(0)
+    const elsewhere = { ...named.env, TOKCTL_STATE_DIR: join(at.path, 'other') }
+    expect(problemsIn((await findings({ ...named, env: elsewhere }, '--no-network')).all)).toEqual([])
     const other = { ...options.env, TOKCTL_STORE_KEY: Buffer.alloc(32, 7).toString('base64') }
     expect(problemsIn((await findings({ ...options, env: other })).all)).toMatchObject([
       {
@@ -210,6 +378,11 @@ describe('a problem is exit 1, and comes with what mends it', () => {
         message: expect.stringContaining('was sealed with another key'),
         hint: expect.stringContaining('rm '),
       },
+    ])
+    const record = join(at.stateDir, 'records', 'profile-corp.sealed')
+    writeFileSync(record, readFileSync(record).subarray(0, -4))
+    expect(problemsIn((await findings(options)).all)).toMatchObject([
+      { check: 'store', message: expect.stringContaining(`${record} is damaged`), hint: `run: rm ${record}` },
     ])
   })
 
@@ -232,6 +405,28 @@ describe('a problem is exit 1, and comes with what mends it', () => {
     expect(problemsIn(JSON.parse(result.stdout).findings)).toMatchObject([
       { check: 'ca', hint: 'run: unset NODE_EXTRA_CA_CERTS' },
     ])
+    const authority = join(at.path, 'ca.pem')
+    const made = [
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-keyout',
+      `${authority}.key`,
+    ]
+    spawnSync('openssl', ['req', '-x509', ...made, '-subj', '/CN=authority', '-out', authority])
+    const there = await findings(
+      { ...options, env: { ...options.env, NODE_EXTRA_CA_CERTS: authority } },
+      '--no-network',
+    )
+    expect(there.all).toContainEqual(
+      expect.objectContaining({
+        check: 'ca',
+        level: 'note',
+        message: `NODE_EXTRA_CA_CERTS adds 1 authority from ${authority}`,
+      }),
+    )
     writeFileSync(
       at.configFile,
       `${readFileSync(at.configFile, 'utf8')}ca_file = "${join(at.path, 'none.pem')}"\n`,
@@ -246,7 +441,7 @@ describe('a problem is exit 1, and comes with what mends it', () => {
     const gate = auth.hold('/token')
     const leader = start(['get', 'corp'], { ...options, env: { ...options.env } })
     await gate.arrived(1)
-    const now = await findings(options)
+    const now = await findings(options, '--no-network')
     expect(now.all).toContainEqual({
       check: 'lock',
       level: 'note',
@@ -266,6 +461,62 @@ describe('a problem is exit 1, and comes with what mends it', () => {
     gate.release()
     // Looking did not disturb it.
     expect(await leader.done).toMatchObject({ code: 0, stdout: expect.stringMatching(/^token-\d\n$/) })
+  })
+
+  test('every tool that setup knows is looked at, as setup leaves it; what it starts and is not there is named', async () => {
+    expect(toolsAsking(environmentOf({}), []).map(({ name }) => name)).toEqual(Object.keys(tools))
+    const node = '/usr/bin/node'
+    const script = '/opt/tokctl/bin/tokctl.js'
+    const profile = matching('corp', 'https://a.example.com')
+    // What they write by a program of their own.
+    const written: Record<string, readonly [file: string, text: string]> = {
+      git: [
+        '/home/ada/.gitconfig',
+        `[credential "https://a.example.com"]\n\thelper = \n\thelper = "!${node} ${script} helper git"\n`,
+      ],
+      kubectl: [
+        '/home/ada/.kube/config',
+        `    exec:\n      args:\n      - ${script}\n      - helper\n      command: ${node}\n`,
+      ],
+      aws: [
+        '/home/ada/.aws/config',
+        `[profile corp]\ncredential_process = ${node} ${script} helper aws corp\n`,
+      ],
+    }
+    for (const [name, load] of Object.entries(tools)) {
+      // Without a file of its own tofu reads terraform's.
+      const fake = fakeMachine(name === 'tofu' ? { files: { '/home/ada/.tofurc': '' } } : {})
+      const tool = await load()
+      const named = tool.takesProfile ? { profile } : { profiles: [profile] }
+      const [file, text] = written[name] ?? []
+      if (file === undefined) await setUp(tool, fake, asked({ ...named, audience: 'a' }))
+      else fake.files.set(file, text!)
+      // The system's own look-up is what a tool without a path is found by.
+      const PATH = scratch().path
+      for (const [path, content] of fake.files) {
+        if (path.startsWith('/home/ada/.local/bin/'))
+          writeFileSync(join(PATH, basename(path)), content, { mode: 0o755 })
+      }
+      const look = (there: readonly string[]): Finding[] =>
+        helperFindings(
+          environmentOf({ PATH }),
+          {
+            exists: path => there.includes(path) || fake.files.has(path),
+            read: path => fake.files.get(path) ?? fake.files.get(`/home/ada/.local/bin/${basename(path)}`),
+            fileSystem: () => undefined,
+          },
+          [profile],
+        ) as Finding[]
+      const onPath = [...fake.files.keys()].map(path => join(PATH, basename(path)))
+      expect(look([node, script, ...onPath])).toMatchObject([{ level: 'ok', message: `${name} asks tokctl` }])
+      expect(look([node, ...onPath])).toMatchObject([
+        {
+          level: 'problem',
+          message: `${name} is told to ask tokctl, and ${script} is not there`,
+          hint: expect.stringMatching(new RegExp(`^run: tokctl setup ${name}( PROFILE)?$`)),
+        },
+      ])
+    }
   })
 
   test('a tool that is told to ask us and cannot find us', async () => {
@@ -349,6 +600,11 @@ describe('the store', () => {
     )
     expect(problemsIn((await findings({ ...options, env }, '--no-network')).all)).toMatchObject([
       {
+        check: 'profile',
+        message: 'profile "me" needs a sign-in',
+        hint: 'run: tokctl login me',
+      },
+      {
         check: 'store',
         message: 'no place for the sessions of "me"',
         hint: 'write kind = "file" under [store], or set TOKCTL_STORE=file',
@@ -378,6 +634,34 @@ describe('the store', () => {
       }),
     )
   })
+})
+
+test('a watcher is named with its process and its age, and is no problem however long it runs', async () => {
+  const { environment, stateDir } = scratchState()
+  const lock = createLock(kernelLock(loadLockAddon(environment)!, false), stateDir, fakeClock(), 4711)
+  const app = { stateDir, lock: async () => lock } as unknown as App
+  const names = ['@watch-corp', 'corp'].map(name => ({
+    name,
+    wait: { purpose: name === 'corp' ? 'login' : 'watch', timeoutMs: 0, signal: undefined } as const,
+  }))
+  const told: Finding[] = []
+  const hold = ([first, ...rest]: typeof names): Promise<unknown> =>
+    first === undefined
+      ? lockFindings(app, environment, ['corp', 'other'], fakeClock().now() + 7_200_000).then(found =>
+          told.push(...(found as Finding[])),
+        )
+      : lock.withLock(first.name, first.wait, () => hold(rest))
+  await hold(names)
+  expect(told).toEqual([
+    {
+      check: 'lock',
+      level: 'problem',
+      message: 'profile "corp" is being signed in by process 4711 since 2h',
+      hint: 'if it hangs: kill 4711',
+    },
+    { check: 'lock', level: 'note', message: 'profile "corp" is being watched by process 4711 since 2h' },
+  ])
+  expect(readdirSync(stateDir.file('locks')).filter(name => /other|configuration/.test(name))).toEqual([])
 })
 
 describe('the place', () => {
@@ -425,7 +709,7 @@ describe('the place', () => {
       {
         level: 'problem',
         message: expect.stringContaining(`network file system (${name})`),
-        hint: 'set TOKCTL_STATE_DIR to a directory on a local disk',
+        hint: 'run: export TOKCTL_STATE_DIR="/var/tmp/tokctl-$(id -u)"',
       },
     ])
   })
