@@ -225,14 +225,22 @@ async function keep(
 
 /** Names the store in the configuration, where it names none. */
 async function chooseFiles({ app, environment, options }: CommandContext): Promise<void> {
-  const [{ editConfig }, { appended }] = await Promise.all([
+  const [{ editConfig }, { withStore }] = await Promise.all([
     import('../profile/edit-file.ts'),
     import('../profile/edit.ts'),
   ])
   await app.whileEditing(() =>
-    editConfig(environment, options.config, ({ text, config }) =>
-      config?.store === 'file' ? text : appended(text, '[store]\nkind = "file"\n'),
-    ),
+    editConfig(environment, options.config, ({ text, config }) => {
+      const changed = config?.store === 'file' ? text : withStore(text, 'file')
+      if (changed !== undefined) return changed
+      throw new TokctlError(
+        'config_invalid',
+        'the configuration names its store in a way that is not changed here',
+        {
+          hint: 'write kind = "file" under [store], then run: tokctl secret set NAME',
+        },
+      )
+    }),
   )
 }
 

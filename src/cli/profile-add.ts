@@ -67,7 +67,15 @@ async function add(name: string | undefined, options: AddOptions, context: Comma
 
 async function remove(name: string, { app, environment, options }: CommandContext): Promise<void> {
   // Tells a name that does not exist as every other command does.
-  await app.profile(name)
+  const profile = await app.profile(name)
+  if (profile.name.includes('@')) {
+    const { findProject, projectFileName } = await import('../profile/project.ts')
+    const { shownPath } = await import('../profile/shown-path.ts')
+    const file = shownPath(findProject(environment) ?? projectFileName, environment.home)
+    throw new TokctlError('usage', `profile "${name}" is not yours: it stands in ${file}, a project's file`, {
+      hint: 'edit that file, or run: tokctl untrust',
+    })
+  }
   const { editConfig } = await import('../profile/edit-file.ts')
   const { without } = await import('../profile/edit.ts')
   await app.whileEditing(() =>

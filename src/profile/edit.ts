@@ -1,6 +1,6 @@
 import { statementsOf } from './lines.ts'
 
-// Changes of a configuration that leave everything else as it is, byte for byte. Both take and give whole texts; whoever
+// Changes of a configuration that leave everything else as it is, byte for byte. They take and give whole texts; whoever
 // calls them reads the result again before it is written.
 
 /** Appends tables, after a blank line. */
@@ -9,6 +9,32 @@ export function appended(text: string, tables: string): string {
   const added = tables.replaceAll('\n', lineBreak)
   if (text === '' || text === '\ufeff') return `${text}${added}`
   return `${text}${text.endsWith('\n') ? '' : lineBreak}${lineBreak}${added}`
+}
+
+/**
+ * Names the store, in the `[store]` table that is there or in a new one.
+ *
+ * @returns `undefined` where a kind is named within the value of another key.
+ */
+export function withStore(text: string, kind: string): string | undefined {
+  const line = `kind = "${kind}"`
+  const statements = statementsOf(text).filter(({ path }) => path[0] === 'store')
+  const named = statements.find(({ path }) => path[1] === 'kind')
+  const header = statements.find(({ isHeader }) => isHeader)
+  if (statements.length === 0) return appended(text, `[store]\n${line}\n`)
+  const lines = text.match(/[^\n]*\n|[^\n]+$/g) ?? []
+  if (named !== undefined && named.firstLine === named.lastLine) {
+    const at = named.firstLine - 1
+    // What follows the value stays: a comment, the end of the line.
+    lines[at] = lines[at]!.replace(/=(\s*)(?:"[^"]*"|'[^']*')/, `=$1"${kind}"`)
+    return lines.join('')
+  }
+  if (named !== undefined || header === undefined) return undefined
+  const above = lines[header.lastLine - 1]!
+  const end = above.endsWith('\r\n') ? '\r\n' : '\n'
+  lines[header.lastLine - 1] = above.endsWith('\n') ? above : `${above}${end}`
+  lines.splice(header.lastLine, 0, `${line}${end}`)
+  return lines.join('')
 }
 
 /**

@@ -17,7 +17,8 @@ import type { App } from '../../src/app.ts'
 import { lockFindings, machine, type Probe, stateFindings, surroundings } from '../../src/cli/doctor-place.ts'
 import { helperFindings, toolsAsking } from '../../src/cli/doctor-tools.ts'
 import type { Environment } from '../../src/core/environment.ts'
-import { createLock, kernelLock, loadLockAddon } from '../../src/core/lock.ts'
+import { createLock, kernelLock } from '../../src/core/lock.ts'
+import { loadLockAddon } from '../../src/core/lock-addon.ts'
 import { tools } from '../../src/setup/tools.ts'
 import { fakeClock } from '../support/clock.ts'
 import { ahead, clientProfile, corp } from '../support/corp.ts'
@@ -637,8 +638,13 @@ describe('the store', () => {
 })
 
 test('a watcher is named with its process and its age, and is no problem however long it runs', async () => {
-  const { environment, stateDir } = scratchState()
-  const lock = createLock(kernelLock(loadLockAddon(environment)!, false), stateDir, fakeClock(), 4711)
+  const { stateDir } = scratchState()
+  const lock = createLock(
+    kernelLock(loadLockAddon(process.platform, process.arch)!, false),
+    stateDir,
+    fakeClock(),
+    4711,
+  )
   const app = { stateDir, lock: async () => lock } as unknown as App
   const names = ['@watch-corp', 'corp'].map(name => ({
     name,
@@ -647,7 +653,7 @@ test('a watcher is named with its process and its age, and is no problem however
   const told: Finding[] = []
   const hold = ([first, ...rest]: typeof names): Promise<unknown> =>
     first === undefined
-      ? lockFindings(app, environment, ['corp', 'other'], fakeClock().now() + 7_200_000).then(found =>
+      ? lockFindings(app, ['corp', 'other'], fakeClock().now() + 7_200_000).then(found =>
           told.push(...(found as Finding[])),
         )
       : lock.withLock(first.name, first.wait, () => hold(rest))

@@ -138,6 +138,11 @@ test('without a configuration of one’s own a project works by itself', async (
   await tokctl(['trust', '--yes'])
   expect(await tokctl(['get', 'dev'])).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
   expect((await tokctl(['status'])).stdout).toMatch(/\ndev@shop-[0-9a-f]{12} /)
+  expect(await tokctl(['profile', 'remove', 'dev'])).toMatchObject({
+    code: 2,
+    stderr:
+      'tokctl: error: profile "dev" is not yours: it stands in ~/src/shop/.tokctl.toml, a project\'s file\ntokctl: hint: edit that file, or run: tokctl untrust\n',
+  })
 })
 
 describe('nobody is asked', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { appended, without } from '../../src/profile/edit.ts'
+import { appended, without, withStore } from '../../src/profile/edit.ts'
 
 const block = '# about it\n[profile.x]\nsource = "ci"\n'
 
@@ -24,6 +24,23 @@ test.each([
   'a = 1\r\n',
 ])('what was appended to %j can be taken out again without a trace', text => {
   expect(without(appended(text, block), 'x')).toBe(text)
+})
+
+const stores: [name: string, text: string, want: string | undefined][] = [
+  ['no table', 'a = 1\n', 'a = 1\n\n[store]\nkind = "file"\n'],
+  [
+    'one that names another',
+    '[store]\nkind = "auto" # why\n\n[x]\n',
+    '[store]\nkind = "file" # why\n\n[x]\n',
+  ],
+  ['one that names none', '[store]\n# later\n\n[x]\n', '[store]\nkind = "file"\n# later\n\n[x]\n'],
+  ['one that ends the file', '[store]', '[store]\nkind = "file"\n'],
+  ['lines that end as on Windows', '[store]\r\n[x]\r\n', '[store]\r\nkind = "file"\r\n[x]\r\n'],
+  ['a dotted key', "store.kind = 'keychain'\r\n", 'store.kind = "file"\r\n'],
+  ['a table in a value', 'store = { kind = "auto" }\n', undefined],
+]
+test.each(stores)('the store is named where there is %s', (_, text, want) => {
+  expect(withStore(text, 'file')).toBe(want)
 })
 
 const cases: [name: string, text: string, want: string | undefined][] = [
