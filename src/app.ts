@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Dispatcher } from 'undici'
 import { writeFileAtomic } from './core/atomic-file.ts'
 import type { Environment } from './core/environment.ts'
 import { printable, TokctlError } from './core/errors.ts'
@@ -19,6 +18,7 @@ import { loadCandidates, loadConfig, loadProfile, loadProjectProfiles } from './
 import type { Config, Profile, StoreKind, TlsKeys } from './profile/profile.ts'
 import type { SourcePorts, TokenSource } from './source/source.ts'
 import type { Send } from './source/transport.ts'
+import type { Upstream } from './source/upstream-pool.ts'
 import type { Credentials } from './store/credentials.ts'
 import type { Journal } from './store/journal.ts'
 import type { Store } from './store/store.ts'
@@ -98,11 +98,11 @@ export interface App {
   /** The transport, as every source has it. */
   send(): Promise<Send>
   /**
-   * Kept connections to one origin, with that TLS material; its secrets are read as those of the profile are.
+   * The way to one origin, with that TLS material; its secrets are read as those of the profile are.
    *
    * @throws {TokctlError} `config_invalid`, or what its secrets cannot be read for
    */
-  upstream(origin: string, keys: TlsKeys, profile: Profile): Promise<Dispatcher>
+  upstream(origin: string, keys: TlsKeys, profile: Profile): Promise<Upstream>
   /** Lets go of connections. */
   close(): void
   /** Whether a native keychain call holds up every ordinary end of the process. */

@@ -189,7 +189,7 @@ async function routeOf(settings: ProxySettings, { app, environment }: CommandCon
     profile: profile.name,
     listen,
     upstream: { origin: url.origin, host: url.host, path: parts.path.replace(/\/+$/, '') },
-    dispatcher: await app.upstream(url.origin, settings, profile),
+    ...(await app.upstream(url.origin, settings, profile)),
     authorization: token => `${scheme(token, profile)} ${token.accessToken.expose()}`,
     clientSecret: client_auth === undefined ? undefined : new Secret(randomBytes(32).toString('base64url')),
     maxBodyBytes: max_body,

@@ -5,10 +5,17 @@ import type { Clock } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import type { Tokens } from '../core/tokens.ts'
 import { answerFailure, answerWithoutToken, breakOff } from './failure.ts'
-import { answerFields, requestFields, trailerFields } from './header-fields.ts'
+import {
+  announcedTrailers,
+  answerFields,
+  requestFields,
+  requestTrailers,
+  trailerFields,
+} from './header-fields.ts'
 import { countRejected, type RouteMetrics } from './metrics.ts'
 import { BodyFailure, hasBody, type RequestBody, takeBody } from './request-body.ts'
 import type { ProxyRoute } from './route.ts'
+import { sendWithTrailers } from './trailing-request.ts'
 
 // A request on its way. Rules:
 //  - What needs neither a body nor a promise gets none: most requests go out in the very turn in which they came.
@@ -93,15 +100,19 @@ export class Exchange {
     if (this.hasLeft) return
     const { incoming } = this
     const { route } = this.forwarding
+    const attempt = new Attempt(this, token, isFirst)
+    const path = `${route.upstream.path}${incoming.url}`
+    const method = incoming.method as Dispatcher.HttpMethod
+    const headers = requestFields(incoming, route.upstream.host, route.authorization(token))
     const body = this.#body
-    const options = {
-      origin: route.upstream.origin,
-      path: `${route.upstream.path}${incoming.url}`,
-      method: incoming.method as Dispatcher.HttpMethod,
-      headers: requestFields(incoming.rawHeaders, route.upstream.host, route.authorization(token)),
-      body: body.kind === 'none' ? null : body.kind === 'kept' ? body.bytes : body.stream,
+    const { trailer, 'transfer-encoding': coding } = incoming.headers
+    if (trailer !== undefined && coding !== undefined) {
+      headers.push('trailer', trailer)
+      const trailers = (): [string, string][] => requestTrailers(incoming.rawTrailers)
+      return void sendWithTrailers({ path, method, headers, body, trailers }, route.connect, attempt)
     }
-    route.dispatcher.dispatch(options, new Attempt(this, token, isFirst))
+    const sent = body.kind === 'none' ? null : body.kind === 'kept' ? body.bytes : body.stream
+    route.dispatcher.dispatch({ origin: route.upstream.origin, path, method, headers, body: sent }, attempt)
   }
 
   /** The same body once more; `undefined` where it is gone, or not whole yet. */
@@ -192,7 +203,12 @@ class Attempt implements Dispatcher.DispatchHandler {
     this.#exchange.upstreamsTurn()
     const fields = answerFields(controller.rawHeaders)
     this.#left = lengthIn(fields)
-    this.#exchange.outgoing.writeHead(status, reason ?? '', fields)
+    const { outgoing } = this.#exchange
+    if (Number.isNaN(this.#left) && mayHaveTrailers(outgoing, status)) {
+      const announced = announcedTrailers(controller.rawHeaders)
+      if (announced !== undefined) fields.push('trailer', announced)
+    }
+    outgoing.writeHead(status, reason ?? '', fields)
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -267,6 +283,11 @@ class Attempt implements Dispatcher.DispatchHandler {
     this.#exchange.repeat(successor)
     return true
   }
+}
+
+/** Tells whether an answer of no known length goes out in chunks. */
+function mayHaveTrailers({ req }: ServerResponse, status: number): boolean {
+  return req.method !== 'HEAD' && status !== 204 && status !== 304 && req.httpVersionMinor > 0
 }
 
 function lengthIn(fields: readonly string[]): number {

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { clientAuthField } from './admission.ts'
 
@@ -18,6 +19,8 @@ const hopByHop = new Set([
   'upgrade',
   'http2-settings',
 ])
+
+const takesTrailers = /(?:^|,)\s*trailers\s*(?:,|$)/i
 
 /** Never taken from a client: what we say ourselves, and what would tell the upstream another route than the one that was. */
 const notFromClients = new Set([
@@ -54,13 +57,32 @@ const notFromUpstreams = new Set([
 /**
  * The header fields that go to the upstream: those of the client, less its credentials and what concerns its connection.
  *
- * @param raw - Name, value, name, value …
  * @param authorization - The one that is sent.
  */
-export function requestFields(raw: readonly string[], host: string, authorization: string): string[] {
+export function requestFields(
+  { rawHeaders, headers }: Pick<IncomingMessage, 'rawHeaders' | 'headers'>,
+  host: string,
+  authorization: string,
+): string[] {
   const fields = ['host', host, 'authorization', authorization]
-  copy(raw, notFromClients, fields)
+  // Trailer fields we can pass on; nothing else that it may list (RFC 9110 §10.1.4).
+  if (headers.te !== undefined && takesTrailers.test(String(headers.te))) fields.push('te', 'trailers')
+  copy(rawHeaders, notFromClients, fields)
   return fields
+}
+
+/** The trailer fields that go to the upstream, of those of the client. */
+export function requestTrailers(raw: readonly string[]): [string, string][] {
+  const fields: string[] = []
+  copy(raw, notFromClients, fields)
+  return pairs(fields)
+}
+
+/** What is announced to follow a body, as it is written; `undefined` for nothing. */
+export function announcedTrailers(raw: RawFields): string | undefined {
+  const fields = texts(raw)
+  const at = fields.findIndex((text, i) => i % 2 === 0 && text.toLowerCase() === 'trailer')
+  return at < 0 ? undefined : fields[at + 1]
 }
 
 /**
@@ -77,10 +99,17 @@ export function answerFields(raw: RawFields): string[] {
 /** The trailer fields that go to the client, in pairs; `undefined` where there are none. */
 export function trailerFields(raw: RawFields): [string, string][] | undefined {
   if (!Array.isArray(raw) || raw.length === 0) return undefined
-  const fields = answerFields(raw)
-  const pairs: [string, string][] = []
-  for (let i = 0; i < fields.length; i += 2) pairs.push([fields[i] as string, fields[i + 1] as string])
-  return pairs
+  return pairs(answerFields(raw))
+}
+
+/** As trailer fields: what frames a message has no place among them (RFC 9110 §6.5.1). */
+function pairs(fields: readonly string[]): [string, string][] {
+  const found: [string, string][] = []
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] as string
+    if (name.toLowerCase() !== 'content-length') found.push([name, fields[i + 1] as string])
+  }
+  return found
 }
 
 function copy(raw: readonly string[], without: ReadonlySet<string>, fields: string[]): void {

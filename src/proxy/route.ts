@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Secret } from '../core/secret.ts'
 import type { Token } from '../core/token.ts'
@@ -12,6 +13,8 @@ export interface ProxyRoute {
   readonly upstream: { readonly origin: string; readonly host: string; readonly path: string }
   /** Makes the connections to the upstream: proxies and certificates are its own affair. */
   readonly dispatcher: Dispatcher
+  /** A connection of its own, made the same way. */
+  connect(): Promise<Duplex>
   readonly profile: string
   /** The value of Authorization for a token: its scheme and itself. */
   authorization(token: Token): string

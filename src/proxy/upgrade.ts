@@ -52,7 +52,7 @@ export async function forwardUpgrade(
         origin: route.upstream.origin,
         path: `${route.upstream.path}${incoming.url}`,
         method: 'GET' as const,
-        headers: requestFields(incoming.rawHeaders, route.upstream.host, route.authorization(token)),
+        headers: requestFields(incoming, route.upstream.host, route.authorization(token)),
         upgrade: 'websocket',
       }
       route.dispatcher.dispatch(options, {

@@ -133,6 +133,39 @@ describe('a request', () => {
     expect(incoming.trailers).toEqual({ 'x-sum': '42' })
   })
 
+  test('trailers go up too, with TE and what announces them, also when a 401 makes it be sent again', async () => {
+    const seen: unknown[] = []
+    const upstream = await startUpstream(async (incoming, outgoing) => {
+      const body = await bodyOf(incoming)
+      const { te, trailer, authorization } = incoming.headers
+      seen.push({ te, trailer, authorization, body, trailers: incoming.trailers })
+      const isOld = authorization === 'Bearer token-1'
+      outgoing.writeHead(isOld ? 401 : 200, { trailer: 'x-sum' })
+      outgoing.write('got it')
+      outgoing.addTrailers({ 'x-sum': '43' })
+      outgoing.end()
+    })
+    const { port } = await proxyBefore(upstream.origin, scriptedTokens())
+    const outgoing = request({
+      host: '127.0.0.1',
+      port,
+      method: 'POST',
+      agent: false,
+      headers: { te: 'trailers', trailer: 'x-sum, authorization', 'transfer-encoding': 'chunked' },
+    })
+    outgoing.write('a')
+    outgoing.addTrailers({ 'x-sum': '42', authorization: 'Bearer mine' })
+    outgoing.end('b')
+    const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
+    expect(await bodyOf(incoming)).toBe('got it')
+    expect([incoming.headers.trailer, incoming.trailers]).toEqual(['x-sum', { 'x-sum': '43' }])
+    const sent = { te: 'trailers', trailer: 'x-sum, authorization', body: 'ab', trailers: { 'x-sum': '42' } }
+    expect(seen).toEqual([
+      { ...sent, authorization: 'Bearer token-1' },
+      { ...sent, authorization: 'Bearer token-2' },
+    ])
+  })
+
   test('redirects are for the client, and what would open an answer to web pages is taken out of it', async () => {
     const upstream = await startUpstream((_, outgoing) => {
       outgoing.writeHead(302, { location: 'https://evil.test/', 'access-control-allow-origin': '*' }).end()

@@ -8,7 +8,7 @@ import { Secret } from '../../src/core/secret.ts'
 import { systemClock } from '../../src/core/time.ts'
 import type { Token } from '../../src/core/token.ts'
 import type { Tokens } from '../../src/core/tokens.ts'
-import { type LoopbackProxy, startProxy } from '../../src/proxy/proxy.ts'
+import { type LoopbackProxy, type ProxyLimits, startProxy } from '../../src/proxy/proxy.ts'
 import type { ProxyRoute } from '../../src/proxy/route.ts'
 
 /** Tokens that a test decides about; `token-1` is there at the beginning, and each replacement counts on. */
@@ -88,9 +88,9 @@ export async function startUpstream(
 export async function proxyBefore(
   origin: string,
   tokens: Tokens,
-  more: Partial<ProxyRoute> & { uid?: number } = {},
+  more: Partial<ProxyRoute> & { uid?: number; limits?: Partial<ProxyLimits> } = {},
 ): Promise<LoopbackProxy & { readonly port: number }> {
-  const { uid = process.getuid?.(), ...given } = more
+  const { uid = process.getuid?.(), limits = {}, ...given } = more
   const { host } = new URL(origin)
   const route: ProxyRoute = {
     name: 'api',
@@ -98,12 +98,13 @@ export async function proxyBefore(
     listen: { kind: 'tcp', host: '127.0.0.1', port: 0 },
     upstream: { origin, host, path: '' },
     dispatcher: new Pool(origin, { connections: 64, pipelining: 1, bodyTimeout: 0 }),
+    connect: async () => connect(Number(new URL(origin).port), '127.0.0.1'),
     authorization: token => `Bearer ${token.accessToken.expose()}`,
     clientSecret: undefined,
     maxBodyBytes: 1_048_576,
     ...given,
   }
-  const proxy = await startProxy([route], { clock: systemClock, tokens, uid })
+  const proxy = await startProxy([route], { clock: systemClock, tokens, uid, limits })
   onTestFinished(() => proxy.close())
   return { ...proxy, port: Number(/:(\d+)$/.exec(proxy.addresses[0] ?? '')?.[1] ?? 0) }
 }

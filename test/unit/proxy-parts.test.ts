@@ -148,10 +148,13 @@ test('what a client says of itself, of its way and of its connection does not re
     ['__proto__', 'x'],
     ['constructor', 'y'],
   ].flat()
-  expect(requestFields(given, 'api.example.com', 'Bearer ours')).toEqual(
+  expect(
+    requestFields({ rawHeaders: given, headers: { te: 'trailers' } }, 'api.example.com', 'Bearer ours'),
+  ).toEqual(
     [
       ['host', 'api.example.com'],
       ['authorization', 'Bearer ours'],
+      ['te', 'trailers'],
       ['Accept', 'a'],
       ['Accept', 'b'],
       ['Content-Length', '2'],

@@ -1,0 +1,59 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { expect, onTestFinished, test } from 'vitest'
+import type { Environment } from '../../src/core/environment.ts'
+import { openUpstream } from '../../src/source/upstream-pool.ts'
+import { makeCertificates } from '../support/certificates.ts'
+import { startProxy } from '../support/proxy-server.ts'
+import { startRawServer } from '../support/raw-server.ts'
+
+/** A server that speaks TLS, and the way to it through a proxy that wants to know who asks. */
+async function behindProxy(authorization?: string) {
+  const certificates = makeCertificates()
+  const server = await startRawServer('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok', certificates.server)
+  const proxy = await startProxy({ authorization: 'Basic dTpw' })
+  const origin = `https://127.0.0.1:${server.port}`
+  const env = { https_proxy: `http://${authorization ?? ''}127.0.0.1:${proxy.port}` }
+  const environment = { env } as unknown as Environment
+  const ca = readFileSync(certificates.caFile, 'utf8')
+  const upstream = await openUpstream(origin, { ca, cert: undefined, key: undefined }, environment)
+  onTestFinished(async () => {
+    await upstream.dispatcher.destroy()
+    await proxy.close()
+    server.close()
+    certificates.remove()
+  })
+  const ask = (headers: string[]) =>
+    new Promise<string>(resolve => {
+      upstream.dispatcher.dispatch(
+        { origin, path: '/a', method: 'GET', headers },
+        {
+          onResponseStart() {},
+          onRequestStart() {},
+          onResponseEnd: () => resolve('answered'),
+          onResponseError: (_, error) => resolve((error as NodeJS.ErrnoException).code ?? error.message),
+        },
+      )
+    })
+  return { server, proxy, upstream, ask }
+}
+
+test('through a proxy the upstream is reached by a tunnel: it hears each header field as it was sent, the proxy none', async () => {
+  const { server, proxy, upstream, ask } = await behindProxy('u:p@')
+  expect(await ask(['accept', 'a', 'accept', 'b', 'authorization', 'Bearer canary'])).toBe('answered')
+  expect(server.requests[0]).toMatch(/\r\naccept: a\r\naccept: b\r\nauthorization: Bearer canary\r\n/)
+  const socket = await upstream.connect()
+  socket.end('GET / HTTP/1.1\r\n\r\n')
+  expect(String((await once(socket, 'data'))[0])).toMatch(/^HTTP\/1\.1 200 /)
+  socket.destroy()
+  expect(proxy.requests.map(({ method, target }) => `${method} ${target}`)).toEqual(
+    Array(2).fill(`CONNECT 127.0.0.1:${server.port}`),
+  )
+  expect(JSON.stringify(proxy.requests)).not.toContain('canary')
+})
+
+test('a proxy that refuses the tunnel is told by its status, and the upstream hears nothing', async () => {
+  const { server, ask } = await behindProxy()
+  expect(await ask([])).toBe('PROXY_407')
+  expect(server.requests).toEqual([])
+})
