@@ -79,7 +79,7 @@ export async function main(runtime: Runtime): Promise<void> {
     if (plain !== undefined) await runWith(plain.global, printToken(plain.name, plain.options), 'get')
     else if (helper !== undefined) {
       const { speak } = await import('./cli/helper.ts')
-      await runWith(plainOptions, speak(helper.protocol, helper.words), 'helper')
+      await runWith(helper.global, speak(helper.protocol, helper.words), 'helper')
     } else if (argv[0] === '__complete') {
       const { complete } = await import('./cli/complete.ts')
       await runWith(plainOptions, complete(argv.slice(1)), 'helper')

@@ -28,7 +28,7 @@ export const define: Define = (program, run) => {
       'after',
       `
 helper git --store also keeps what git asks people for, where no profile
-matches; helper git --store list tells for which hosts.
+matches, for --timeout 8h at most; helper git --store list tells where.
 
 To make a tool ask, run tokctl setup TOOL.
 
@@ -114,7 +114,7 @@ async function settle(
 ): Promise<Outcome | { readonly found: Credential }> {
   const { app, signal } = context
   const profile = await meant(ask, context)
-  if (profile === undefined) return settleWithout(ask, app)
+  if (profile === undefined) return settleWithout(ask, context)
   switch (ask.kind) {
     case 'reject':
       if (ask.secret !== undefined) {
@@ -162,10 +162,13 @@ async function meant(
 
 async function settleWithout(
   ask: Settled,
-  app: CommandContext['app'],
+  { app, clock }: CommandContext,
 ): Promise<Outcome | { readonly found: Credential }> {
   if (ask.kind === 'keep') {
-    await (await app.credentials()).keep(ask.credential)
+    const { credential, forMs } = ask
+    const until = Math.min(credential.expiresAt ?? Number.POSITIVE_INFINITY, clock.now() + (forMs ?? 0))
+    const limited = forMs === undefined ? credential : { ...credential, expiresAt: until }
+    await (await app.credentials()).keep(limited)
     return 'done'
   }
   if (ask.kind === 'store' || ask.kept === undefined) return 'not_mine'

@@ -50,6 +50,8 @@ export const protocol: Protocol<DockerAsk> = {
       case 'list':
         return { kind: 'list' }
       case 'version':
+      case '--version':
+      case '-v':
         return { kind: 'answered', reply: reply(`${name} (tokctl) ${version}\n`) }
       default:
         return refused(`${name}: unknown action: ${isWireText(verb) ? verb.slice(0, 40) : '?'}`)

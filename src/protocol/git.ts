@@ -1,6 +1,7 @@
 import type { Credential, CredentialQuery } from '../core/credential.ts'
 import { TokctlError } from '../core/errors.ts'
 import { Secret } from '../core/secret.ts'
+import { parseDuration } from '../core/time.ts'
 import { isTokenText } from '../core/token.ts'
 import { type Ask, isWireText, type Protocol, reply, silence, tokenText, userText } from './protocol.ts'
 
@@ -45,7 +46,7 @@ export const protocol: Protocol<GitAsk> = {
   },
 
   decode({ args, stdin }) {
-    const { verb, mayKeep } = readArguments(args)
+    const { verb, mayKeep, forMs } = readArguments(args)
     if (verb === 'capability') {
       return { kind: 'answered', reply: reply('version 0\ncapability authtype\ncapability state\n') }
     }
@@ -65,7 +66,7 @@ export const protocol: Protocol<GitAsk> = {
       // What we gave comes back with our state, or is not to be kept by anybody.
       const credential =
         !keeps || states.length > 0 || isTrue(values.get('ephemeral')) ? undefined : given(values)
-      return credential === undefined ? silence : { kind: 'keep', of, user, credential }
+      return credential === undefined ? silence : { kind: 'keep', of, user, credential, forMs }
     }
     const can = lists.get('capability[]') ?? []
     const kept = keeps ? { kept: queryOf(values, can.includes('authtype')) } : {}
@@ -130,13 +131,26 @@ export const protocol: Protocol<GitAsk> = {
   encodePlaces: places => reply(places.map(place => `${place}\n`).join('')),
 }
 
-function readArguments(args: readonly string[]): { readonly verb: string; readonly mayKeep: boolean } {
+interface Arguments {
+  readonly verb: string
+  readonly mayKeep: boolean
+  readonly forMs?: number | undefined
+}
+
+// As a setting of git's has them: [--store [--timeout DURATION]] VERB.
+function readArguments(args: readonly string[]): Arguments {
   const mayKeep = args[0] === '--store'
-  const verb = args[mayKeep ? 1 : 0] ?? ''
-  if (!verb.startsWith('-')) return { verb, mayKeep }
-  throw new TokctlError('usage', 'helper git: an option that is not known here', {
-    hint: "run: git config --global credential.helper '!tokctl helper git --store'",
-  })
+  const [name, text = ''] = mayKeep ? (args[1] ?? '').split(/=(.*)/s) : []
+  const isLimited = name === '--timeout'
+  const isJoined = isLimited && args[1] !== name
+  const forMs = isLimited ? parseDuration(isJoined ? text : (args[2] ?? '')) : undefined
+  const verb = args[(mayKeep ? 1 : 0) + (isLimited ? (isJoined ? 1 : 2) : 0)] ?? ''
+  if (!verb.startsWith('-') && (!isLimited || forMs)) return { verb, mayKeep, forMs }
+  throw new TokctlError(
+    'usage',
+    isLimited ? 'helper git: --timeout wants a duration' : 'helper git: an option that is not known here',
+    { hint: "run: git config --global credential.helper '!tokctl helper git --store --timeout 8h'" },
+  )
 }
 
 interface Attributes {

@@ -8,7 +8,7 @@ interface Asked {
 type KeyringAsk = Ask & Partial<Asked>
 
 /**
- * The command line of Python's keyring, as pip and uv run it: `get SERVICE [USER]`. Nothing is ever set or deleted.
+ * The command line of Python's keyring, as pip and uv run it: `get SERVICE [USER]`, and `diagnose`. Nothing is ever set or deleted.
  * A service is a URL or a host.
  *
  * @see keyring 25, `keyring/cli.py`
@@ -16,9 +16,13 @@ type KeyringAsk = Ask & Partial<Asked>
 export const protocol: Protocol<KeyringAsk> = {
   reads: () => false,
 
-  decode({ args }) {
+  decode({ args, version }) {
     const { words, mode, output } = readOptions(args)
     const [verb, service = '', user, ...rest] = words
+    if (verb === 'diagnose' && words.length === 1) {
+      const told = `backend: tokctl ${version}, which answers get alone, for what a profile matches\n`
+      return { kind: 'answered', reply: reply(told) }
+    }
     if (verb !== 'get')
       throw usage(`helper keyring: ${verb === undefined ? 'no verb' : 'only get is offered'}`)
     if (service === '' || rest.length > 0) throw usage('helper keyring get: expected SERVICE and USER')

@@ -52,6 +52,8 @@ export type Ask =
       readonly of: Wanted
       readonly user?: string | undefined
       readonly credential: Credential
+      /** How long it is kept at most, in milliseconds; `undefined`: until it expires or is refused. */
+      readonly forMs?: number | undefined
     }
   /** All that is at hand, without a request. */
   | { readonly kind: 'list' }

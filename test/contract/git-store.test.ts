@@ -285,6 +285,9 @@ describe('which store', () => {
     expect(stderr).toMatch(
       /^tokctl: error: helper git: an option that is not known here\ntokctl: hint: run: git config /,
     )
+    const late = await run(['helper', 'git', '--store', '--timeout', 'soon', 'get'], { input: asked })
+    expect(late).toMatchObject({ code: 2, stdout: '' })
+    expect(late.stderr).toMatch(/^tokctl: error: helper git: --timeout wants a duration\n/)
   })
 })
 

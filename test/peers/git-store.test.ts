@@ -1,6 +1,7 @@
 import { mkdirSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { ahead } from '../support/corp.ts'
 import { program, type RunOptions, run, type Scratch, scratch } from '../support/run.ts'
 
 // What git's own tests want of a credential helper that keeps passwords (t0303 and its library, to git 2.49), each
@@ -23,11 +24,11 @@ type NewClient = (more?: { readonly env?: RunOptions['env']; readonly config?: r
 /** Nobody's configuration: to keep passwords takes none. */
 const options = (at: Scratch, env: RunOptions['env'] = {}): RunOptions => ({ at, env, timeoutMs: 60_000 })
 
-function wire(at: Scratch): NewClient {
+function wire(at: Scratch, more: readonly string[] = []): NewClient {
   return ({ env } = {}) => {
     const tell = async (verb: string, lines: readonly string[]): Promise<string[]> => {
       const input = lines.map(line => `${line}\n`).join('')
-      const { code, stdout, stderr } = await run(['helper', 'git', '--store', verb], {
+      const { code, stdout, stderr } = await run(['helper', 'git', '--store', ...more, verb], {
         ...options(at, env),
         input,
       })
@@ -106,7 +107,7 @@ const nothing: Filled = { told: [], asked: ['username', 'password'] }
 const passwordAsked: Filled = { told: [], asked: ['password'] }
 
 describe.each<[name: string, client: (at: Scratch) => NewClient]>([
-  ['the helper itself', wire],
+  ['the helper itself', at => wire(at)],
   ['git credential', git],
 ])('%s', (_, newClient) => {
   test('no existing data', async () => {
@@ -213,6 +214,21 @@ describe.each<[name: string, client: (at: Scratch) => NewClient]>([
     )
     expect(await client.fill('protocol=https', 'host=badguy.example.com', header)).toEqual(nothing)
   })
+})
+
+test('helper_test_timeout: a helper that keeps for a while only forgets by itself', async () => {
+  const at = scratch()
+  const place = ['protocol=https', 'host=timeout.tld']
+  const short = wire(at, ['--timeout', '10m'])
+  await short().approve(...place, 'username=user', 'password=pass')
+  const [user, password, expiry] = (await short().fill(...place)).told
+  expect([user, password]).toEqual(['username=user', 'password=pass'])
+  expect(Math.abs(Number(expiry?.split('=')[1]) - Date.now() / 1000 - 600)).toBeLessThan(60)
+  expect(await short({ env: ahead('+11m') }).fill(...place)).toEqual(nothing)
+  // What git says itself is sooner.
+  const soon = `password_expiry_utc=${Math.floor(Date.now() / 1000) + 300}`
+  await wire(at, ['--timeout=10m'])().approve(...place, 'username=other', 'password=pass', soon)
+  expect((await short().fill(...place, 'username=other')).told).toEqual(['password=pass', soon])
 })
 
 describe('what newer gits say, on the wire', () => {

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { plainOptions } from '../../src/cli/plain-get.ts'
 import { readPlainHelper } from '../../src/cli/plain-helper.ts'
 import { newProgram } from '../../src/cli/program.ts'
 
@@ -13,7 +14,8 @@ async function readByCommander(argv: readonly string[]): Promise<unknown> {
     .argument('[words...]')
     .allowUnknownOption()
     .action((protocol: string, words: string[]) => {
-      read = { protocol, words }
+      const { config } = program.opts<{ config?: string }>()
+      read = { protocol, words, global: config === undefined ? plainOptions : { config, ...plainOptions } }
     })
   for (const command of program.commands) command.copyInheritedSettings(program)
   try {
@@ -30,12 +32,28 @@ describe('a plain helper call is read without commander, and as commander reads 
     [['helper', 'kubectl', 'corp'], { protocol: 'kubectl', words: ['corp'] }],
     [['helper', 'vault'], { protocol: 'vault', words: [] }],
     [['helper', 'git', '--store', 'get'], undefined],
+    [['helper', 'git', '--store', '--timeout', '8h', 'get'], undefined],
     [['helper', 'cargo', '--cargo-plugin'], undefined],
     [['helper', 'keyring', 'get', 'https://pypi.example.com/simple/', ''], undefined],
   ] as const)('%j', async (argv, want) => {
-    const expected = want ?? { protocol: argv[1], words: argv.slice(2) }
+    const expected = { ...(want ?? { protocol: argv[1], words: argv.slice(2) }), global: plainOptions }
     expect(readPlainHelper(argv)).toEqual(expected)
     expect(await readByCommander(argv)).toEqual(expected)
+  })
+
+  test('a configuration that was named before it', async () => {
+    const argv = ['--config', 'c.toml', 'helper', 'git', 'get']
+    const want = { protocol: 'git', words: ['get'], global: { config: 'c.toml', ...plainOptions } }
+    expect(readPlainHelper(argv)).toEqual(want)
+    expect(await readByCommander(argv)).toEqual(want)
+    expect(readPlainHelper(['--config', '-v', 'helper', 'git', 'get'])).toBeUndefined()
+  })
+
+  test('what docker’s helpers answer as options is docker’s to answer, and ours everywhere else', () => {
+    for (const word of ['--version', '-v']) {
+      expect(readPlainHelper(['helper', 'docker', word])).toMatchObject({ protocol: 'docker', words: [word] })
+      expect(readPlainHelper(['helper', 'git', word])).toBeUndefined()
+    }
   })
 
   test('whatever it reads, commander reads the same; what has another option it leaves to commander', async () => {
@@ -58,7 +76,8 @@ describe('a plain helper call is read without commander, and as commander reads 
         const plain = readPlainHelper(argv)
         if (plain !== undefined) expect(await readByCommander(argv)).toEqual(plain)
         const isOther = (word: string): boolean => /^-(?!-cargo-plugin$|-store$)/.test(word)
-        if (argv.some(isOther) || argv[0] !== 'helper') expect(plain).toBeUndefined()
+        const rest = argv[0] === '--config' ? argv.slice(2) : argv
+        if (rest.some(isOther) || rest[0] !== 'helper') expect(plain).toBeUndefined()
       }),
       { numRuns: 1000 },
     )

@@ -22,6 +22,8 @@ describe('answers', () => {
     ['erase of nothing', ['erase'], '', 'no credentials server URL\n', 1],
     ['list', ['list'], 'unused', '{"git.example.com":"oauth2"}\n', 0],
     ['version', ['version'], '', 'docker-credential-tokctl (tokctl) 1.2.3\n', 0],
+    ['version, as an option', ['--version'], '', 'docker-credential-tokctl (tokctl) 1.2.3\n', 0],
+    ['version, in short', ['-v'], '', 'docker-credential-tokctl (tokctl) 1.2.3\n', 0],
     ['an unknown verb', ['frob'], '', 'docker-credential-tokctl: unknown action: frob\n', 1],
     ['no verb', [], '', 'Usage: docker-credential-tokctl <store|get|erase|list|version>\n', 1],
     ['two verbs', ['get', 'x'], 'h', 'Usage: docker-credential-tokctl <store|get|erase|list|version>\n', 1],

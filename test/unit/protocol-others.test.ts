@@ -206,6 +206,12 @@ const cases: Case[] = [
     stdout: 'token-1\n',
   },
   {
+    what: 'what stands behind it',
+    protocol: 'keyring',
+    given: { args: ['diagnose'] },
+    stdout: 'backend: tokctl 1.2.3, which answers get alone, for what a profile matches\n',
+  },
+  {
     what: 'user and password',
     protocol: 'keyring',
     given: { args: ['--mode', 'creds', 'get', 'git.example.com'] },
