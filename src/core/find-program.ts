@@ -47,9 +47,13 @@ export function isProgram(path: string): boolean {
   }
 }
 
-/** Tells whether there is a file, and no directory. */
+/** Tells whether there is a file, and no directory; where we may not look there is none for us. */
 export function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() === true
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isFile() === true
+  } catch {
+    return false
+  }
 }
 
 /** Says that a program is not there. */

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import {
   existsSync,
   lstatSync,
@@ -8,10 +9,19 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ahead, type Corp, corp } from '../support/corp.ts'
-import { program, type RunOptions, type RunResult, run, type Scratch, scratch } from '../support/run.ts'
+import {
+  program,
+  type RunOptions,
+  type RunResult,
+  run,
+  type Scratch,
+  scratch,
+  start,
+} from '../support/run.ts'
 
 // `tokctl setup` as a person runs it, against files, and against git itself.
 
@@ -242,6 +252,33 @@ describe('files of a bad shape', () => {
     )
     expect(file('.docker/config.json')).toBe('{ "auths": ')
   })
+})
+
+test('Ctrl-C while a tool rewrites its own file leaves it as it was', async () => {
+  const { at, options, file } = await home()
+  const before = '# mine\nusers: []\n'
+  at.write('home/.kube/config', before)
+  const kubectl = at.write(
+    'slow/kubectl',
+    `#!/bin/sh
+case "$*" in
+  *view*) echo '{"users":null}' ;;
+  *--help*) ;;
+  *) echo half > "$HOME/.kube/config"; echo at work >> "$HOME/sign"; exec sleep 600 ;;
+esac
+`,
+    0o755,
+  )
+  const sign = join(at.home, 'sign')
+  execFileSync('mkfifo', [sign])
+  const env = { ...options.env, PATH: `${join(kubectl, '..')}:${options.env!['PATH']}` }
+  const setup = start(['setup', 'kubectl', 'corp'], { ...options, env })
+  // Opens when the other end does.
+  await readFile(sign)
+  setup.kill('SIGINT')
+  expect(await setup.done).toMatchObject({ code: 130, stdout: '' })
+  expect(file('.kube/config')).toBe(before)
+  expect(inHome(at).filter(name => name.startsWith('.kube'))).toEqual(['.kube/config'])
 })
 
 test('several setups at once on one file lose nothing, and each says what it did', async () => {

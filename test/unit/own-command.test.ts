@@ -25,6 +25,10 @@ describe('the words that start this program', () => {
     const { node, script, bin } = machine()
     const self = [node, '--max-old-space-size=99', script]
     expect(ownCommand({ self, env: { PATH: bin }, platform: 'linux' })).toEqual([node, script])
+    // Where nobody may look.
+    symlinkSync(join(bin, 'loop'), join(bin, 'loop'))
+    const env = { PATH: join(bin, 'loop') }
+    expect(ownCommand({ self, env, platform: 'linux' })).toEqual([node, script])
   })
 
   test('are those that PATH has for the same files, which outlive an upgrade', () => {
