@@ -14,7 +14,7 @@ import type { Secret } from './core/secret.ts'
 import { stateDir as openStateDir, type StateDir } from './core/state-dir.ts'
 import type { Clock } from './core/time.ts'
 import { ofThisJob } from './profile/job.ts'
-import { loadCandidates, loadConfig, loadProfile, loadProjectProfiles } from './profile/load.ts'
+import { configFile, loadCandidates, loadConfig, loadProfile, loadProjectProfiles } from './profile/load.ts'
 import type { Config, Profile, StoreKind, TlsKeys } from './profile/profile.ts'
 import type { SourcePorts, TokenSource } from './source/source.ts'
 import type { Send } from './source/transport.ts'
@@ -345,7 +345,11 @@ export function createApp(options: AppOptions): App {
       })
     },
     async secrets() {
-      await config()
+      // A first secret may come before the first profile.
+      await config().catch(error => {
+        if (!(error instanceof TokctlError) || error.code !== 'config_not_found') throw error
+        if (configFile(environment, configFlag).chosenBy !== 'default') throw error
+      })
       return open(undefined)
     },
     lock,

@@ -1,13 +1,14 @@
 import { TokctlError } from '../core/errors.ts'
 import { readRegularFile } from '../core/read-file.ts'
 import { Secret } from '../core/secret.ts'
+import { shellWord } from '../core/shell-word.ts'
 import { formatDuration } from '../core/time.ts'
 import type { Profile } from '../profile/profile.ts'
 import { references } from '../profile/project.ts'
 import type { Recipe } from '../profile/recipes.ts'
 import { type CommandContext, collect, type Define } from './command.ts'
-import { askHidden, askLine, isTerminal, readInput, writeError } from './io.ts'
-import { gather, recipeOf, writeProfile } from './new-profile.ts'
+import { askHidden, askLine, isTerminal, readInput, terminalSize, writeError } from './io.ts'
+import { existsAlready, gather, recipeOf, writeProfile } from './new-profile.ts'
 
 const maxSecretBytes = 1 << 20
 const checkMs = 10_000
@@ -49,6 +50,7 @@ async function init(given: string | undefined, options: InitOptions, context: Co
   const provider = options.provider ?? (await askProvider(isThere, context))
   const recipe = await recipeOf(provider)
   const name = given ?? (await askName(provider, isThere, context))
+  await refuseTaken(name, recipe, context)
   const answers = await gather(name, provider, recipe, options.set ?? [], context)
 
   const draft = await draftOf(name, recipe, answers, context)
@@ -58,10 +60,11 @@ async function init(given: string | undefined, options: InitOptions, context: Co
     secrets.set(secret, await readSecret(secret, options, isThere, context))
   }
 
-  await writeProfile(name, recipe, answers, context)
-  writeError(`profile "${name}" is written to ${context.options.config ?? 'your configuration'}\n`)
+  // First the secret: whoever leaves at the question where it is to be kept has no profile without one.
   if (options.sealedFiles) await chooseFiles(context)
   if (secrets.size > 0) await keep(secrets, isThere, context)
+  await writeProfile(name, recipe, answers, context)
+  writeError(`profile "${name}" is written to ${context.options.config ?? 'your configuration'}\n`)
   if (options.get) await getOnce(name, context)
 }
 
@@ -73,12 +76,7 @@ async function askProvider(isThere: boolean, context: CommandContext): Promise<s
       hint: 'run: tokctl profile add --list',
     })
   }
-  const width = Math.max(...names.map(one => one.length))
-  writeError(
-    names
-      .map((one, i) => `${String(i + 1).padStart(3)}  ${one.padEnd(width)}  ${recipes[one]!.about}\n`)
-      .join(''),
-  )
+  writeError(listed(names, one => recipes[one]!.about))
   return ask(`provider, its number or its name [${fallbackProvider}]: `, context, answer => {
     const chosen = /^\d+$/.test(answer) ? names[Number(answer) - 1] : answer
     if (answer === '') return fallbackProvider
@@ -88,6 +86,32 @@ async function askProvider(isThere: boolean, context: CommandContext): Promise<s
 }
 
 const fallbackProvider = 'oidc'
+
+/** Each with its number, and what it is where the terminal has room for that: below the list stands the question. */
+function listed(names: readonly string[], about: (name: string) => string): string {
+  const { columns, rows } = terminalSize()
+  const width = Math.max(...names.map(name => name.length))
+  const short = names.map((name, i) => `${String(i + 1).padStart(3)}  ${name.padEnd(width)}`)
+  const long = names.map((name, i) => `${short[i]}  ${about(name)}`)
+  if (names.length + 2 <= rows && long.every(line => line.length < columns)) return `${long.join('\n')}\n`
+  const across = Math.max(1, Math.floor(columns / (width + 7)))
+  const height = Math.ceil(names.length / across)
+  const lines = Array.from({ length: height }, (_, row) =>
+    short
+      .filter((_, i) => i % height === row)
+      .join('  ')
+      .trimEnd(),
+  )
+  return `${lines.join('\n')}\nwhat each of them is: tokctl profile add --list\n`
+}
+
+async function refuseTaken(name: string, recipe: Recipe, { app }: CommandContext): Promise<void> {
+  const [{ profiles }, { namesOf }] = await Promise.all([
+    app.config().catch(noConfig),
+    import('../profile/recipe-text.ts'),
+  ])
+  for (const one of namesOf(recipe, name)) if (profiles.has(one)) throw existsAlready(one)
+}
 
 async function askName(provider: string, isThere: boolean, context: CommandContext): Promise<string> {
   const { profiles } = await context.app.config().catch(noConfig)
@@ -159,10 +183,11 @@ async function check(profile: Profile, { app, clock, signal }: CommandContext): 
   const { readTlsMaterial } = await import('../source/tls-material.ts')
   const resolve = async (): Promise<Secret> => new Secret('')
   const tls = await readTlsMaterial(caFile === undefined ? {} : { ca_file: caFile }, { resolve }, signal())
-  const { token_endpoint } = await discover(issuer, ports, tls, {
-    clock,
-    deadline: clock.monotonic() + checkMs,
-    signal: signal(),
+  const budget = { clock, deadline: clock.monotonic() + checkMs, signal: signal() }
+  const { token_endpoint } = await discover(issuer, ports, tls, budget).catch(error => {
+    if (!(error instanceof TokctlError) || error.hint !== undefined) throw error
+    const hint = `see: curl -v ${shellWord(issuer)}, or write it all the same with --no-check`
+    throw new TokctlError(error.code, error.message, { hint })
   })
   writeError(
     `${issuer} is there${token_endpoint === undefined ? '' : `: tokens come from ${token_endpoint}`}\n`,

@@ -299,7 +299,11 @@ export function askLine(prompt: string, signal: AbortSignal): Promise<string> {
       finish()
     }
     const onEnd = (): void => end(() => resolve(text))
-    const onAbort = (): void => end(() => reject(signal.reason))
+    const onAbort = (): void => {
+      // The shell's prompt is not to follow the question.
+      writeError('\n')
+      end(() => reject(signal.reason))
+    }
     const onData = (more: string): void => {
       text += more
       const at = text.indexOf('\n')

@@ -61,15 +61,19 @@ export async function writeProfile(
   await app.whileEditing(() =>
     editConfig(environment, options.config, ({ text, config }) => {
       for (const one of namesOf(recipe, name)) {
-        if (!config?.profiles.has(one)) continue
-        throw new TokctlError('usage', `profile "${one}" exists already`, {
-          hint: `run: tokctl profile remove ${one}, or choose another name`,
-        })
+        if (config?.profiles.has(one)) throw existsAlready(one)
       }
       return appended(text, tables)
     }),
   )
   return tables
+}
+
+/** Says that a name is taken. */
+export function existsAlready(name: string): TokctlError {
+  return new TokctlError('usage', `profile "${name}" exists already`, {
+    hint: `run: tokctl profile remove ${name}, or choose another name`,
+  })
 }
 
 /**

@@ -120,6 +120,8 @@ function openScreen(): Screen {
       isOpen = true
     },
     draw(text) {
+      // Stopped, or about to be: what is on the terminal now is somebody else's.
+      if (!isOpen) return
       const lines = text.trimEnd().split('\n').slice(0, Math.max(1, terminalSize().rows))
       // Over what is there, each line to its end, in one write: nothing is blank at any moment.
       const drawn = lines.map(line => `${line}\u001b[K`).join('\r\n')

@@ -311,7 +311,7 @@ export function readConfig(environment: Environment, flag: string | undefined): 
 function notFound(file: string, { path, chosenBy }: ConfigFile): TokctlError {
   if (chosenBy === 'default') {
     return new TokctlError('config_not_found', `${file} does not exist`, {
-      hint: `create it, with this in it: ${sample}`,
+      hint: `run: tokctl init, or create it with this in it: ${sample}`,
     })
   }
   return new TokctlError('config_not_found', `${file} does not exist; ${chosenBy} names it`, {

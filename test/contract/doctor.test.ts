@@ -132,7 +132,9 @@ describe('a problem is exit 1, and comes with what mends it', () => {
   test('no configuration', async () => {
     const { code, all } = await findings({ at: scratch() })
     expect(code).toBe(1)
-    expect(problemsIn(all)).toMatchObject([{ check: 'config', hint: expect.stringContaining('create it') }])
+    expect(problemsIn(all)).toMatchObject([
+      { check: 'config', hint: expect.stringMatching(/^run: tokctl init/) },
+    ])
   })
 
   test('unknown keys, each of them', async () => {

@@ -45,7 +45,7 @@ test('a first profile by questions: provider, issuer checked, secret kept unseen
   const env = { NO_COLOR: '1' }
   const asking = inTerminal('init', { at, env })
   await answer(asking, [
-    [/25 {2}oidc [\s\S]*provider, its number or its name \[oidc\]: /, 'nonsense\n'],
+    [/25 {2}oidc[\s\S]*provider, its number or its name \[oidc\]: /, 'nonsense\n'],
     [/there is no such provider\r\nprovider, its number or its name \[oidc\]: /, '25\n'],
     [/name of the profile \[oidc\]: /, 'corp\n'],
     [/address of the server \(issuer\), such as .*: /, `${auth.url}/\n`],
@@ -97,6 +97,12 @@ describe('by flags alone, without a terminal', () => {
     expect(await run(args, { at })).toMatchObject({ code: 0, stdout: '' })
     expect(auth.count()).toBe(0)
     expect((await run(['profile', 'list'], { at })).stdout).toMatch(/^corp /)
+    // A name that is taken is told before anything is asked.
+    expect(await run(['init', 'corp', '--provider', 'oidc'], { at })).toMatchObject({
+      code: 2,
+      stderr:
+        'tokctl: error: profile "corp" exists already\ntokctl: hint: run: tokctl profile remove corp, or choose another name\n',
+    })
   })
 
   test('what is missing is exit 2 with the flag that says it, and nothing is written', async () => {
@@ -121,7 +127,13 @@ test('an issuer that is not there is told before anything is written or kept', a
   const { at, auth } = await home()
   await auth.close()
   const made = await run([...flags(auth), '--secret-stdin'], { at, input: 'x' })
-  expect(made).toMatchObject({ code: 5, stdout: '' })
+  expect(made).toMatchObject({
+    code: 5,
+    stdout: '',
+    stderr: expect.stringContaining(
+      `tokctl: hint: see: curl -v ${auth.url}, or write it all the same with --no-check\n`,
+    ),
+  })
   expect(existsSync(at.configFile)).toBe(false)
 })
 
@@ -147,11 +159,34 @@ test('where there is no keychain, sealed files are offered, and chosen by name',
   const asking = inTerminal(flags(auth).join(' '), { at, env })
   await answer(asking, [
     [/secret "corp-client" \(not shown\): /, 'hidden-canary\r'],
+    [/keep secrets in sealed files instead\? \[Y\/n\] /, '\u0003'],
+  ])
+  expect(await asking.done).toMatchObject({ code: 130, stdout: expect.stringMatching(/\r\n$/) })
+  // Nobody is left with a profile whose secret is nowhere.
+  expect(existsSync(at.configFile)).toBe(false)
+  at.writeConfig('[store] # mine\n')
+  const again = inTerminal(flags(auth).join(' '), { at, env })
+  await answer(again, [
+    [/secret "corp-client" \(not shown\): /, 'hidden-canary\r'],
     [/keep secrets in sealed files instead\? \[Y\/n\] /, '\n'],
   ])
-  expect((await asking.done).code).toBe(0)
-  expect(readFileSync(at.configFile, 'utf8')).toContain('[store]\nkind = "file"\n')
+  expect((await again.done).code).toBe(0)
+  expect(readFileSync(at.configFile, 'utf8')).toContain('[store] # mine\nkind = "file"\n')
   expect(await run(['get', 'corp'], { at, env })).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
+})
+
+test('the providers fit a small terminal, with the question below them', async () => {
+  const { at } = await home()
+  const asking = start(['-qefc', `stty cols 80 rows 24; exec ${quoted} init`, '/dev/null'], {
+    at,
+    program: ['script'],
+    keepInput: true,
+  })
+  await answer(asking, [[/provider, its number or its name/, '\u0003']])
+  const lines = (await asking.done).stdout.split('\r\n')
+  expect(lines.length).toBeLessThanOrEqual(24)
+  expect(lines.every(line => line.length <= 80)).toBe(true)
+  expect(lines.join('\n')).toMatch(/ 26 {2}oidc-login/)
 })
 
 test('Ctrl-C at a question is exit 130, and nothing is written', async () => {

@@ -161,6 +161,43 @@ describe('on a terminal', () => {
     expect(stdout.trimEnd().endsWith('\u001b[?25h\u001b[?1049l')).toBe(true)
   })
 
+  test('Ctrl-Z gives the terminal back, and fg takes it again', async () => {
+    const { options } = await corp()
+    const env = { ...options.env, TERM: 'xterm', NO_COLOR: '1', PS1: 'prompt> ' }
+    const shell = inTerminal('bash --norc --noprofile -i', { ...options, env })
+    await shows(shell, /prompt> /)
+    shell.child.stdin!.write(`${quoted} status --watch\n`)
+    await shows(shell, /absent/)
+    shell.child.stdin!.write('\u001a')
+    await shows(shell, /\u001b\[\?1049l[\s\S]*Stopped[\s\S]*prompt> /)
+    const before = shell.stdout.length
+    shell.child.stdin!.write('fg\n')
+    const since = (): string => shell.stdout.slice(before)
+    await shows(
+      {
+        ...shell,
+        get stdout() {
+          return since()
+        },
+      },
+      /absent/,
+    )
+    expect(since().indexOf('\u001b[?1049h')).toBeGreaterThan(0)
+    expect(since().indexOf('\u001b[?1049h')).toBeLessThan(since().indexOf('absent'))
+    shell.child.stdin!.write('\u0003')
+    await shows(
+      {
+        ...shell,
+        get stdout() {
+          return since()
+        },
+      },
+      /\u001b\[\?1049l[\s\S]*prompt> /,
+    )
+    shell.child.stdin!.write('exit 0\n')
+    expect((await shell.done).code).toBe(0)
+  })
+
   test('--watch follows the size of the terminal', async () => {
     const { at, options } = await corp()
     const env = { ...options.env, TERM: 'xterm', NO_COLOR: '1' }
