@@ -323,6 +323,8 @@ describe('properties', () => {
         expect(refreshAt(early, timing)).toBe(Math.min(renewAt, opensAt))
         const patient = { ...timing, minValidityMs: 0 }
         expect(decide(view(early), plain, patient, renewAt - 1).kind).toBe('serve')
+        // Without a window it may be the very end.
+        if (renewAt === held.expiresAt) return
         expect(decide(view(early), plain, patient, renewAt).kind).toBe('serve_and_refresh')
       }),
     )
