@@ -54,11 +54,11 @@ export interface App {
   /** @throws {TokctlError} `config_not_found`, `config_invalid`, `unknown_profile` */
   profile(name: string): Promise<Profile>
   /**
-   * The profile that a URL gets its token from.
+   * The profile that a URL gets its token from; of the user that was named, if one was.
    *
    * @throws {TokctlError} `config_not_found`, `config_invalid`
    */
-  profileFor(url: string): Promise<Profile | undefined>
+  profileFor(url: string, user?: string | undefined): Promise<Profile | undefined>
   /** @throws {TokctlError} `config_not_found`, `config_invalid` */
   config(): Promise<Config>
   /**
@@ -131,16 +131,17 @@ export function createApp(options: AppOptions): App {
     return ofThisJob(found.profile, environment)
   }
 
-  async function profileFor(url: string): Promise<Profile | undefined> {
+  async function profileFor(url: string, user?: string | undefined): Promise<Profile | undefined> {
     const [{ match }, found] = await Promise.all([
       import('./profile/match.ts'),
       loadCandidates(environment, stateDir, url, configFlag),
     ])
     chosen = found.config
-    let profile = match(url, found.profiles)
-    if (profile === undefined) {
-      // A project never takes a place from the user's own, however much longer its path is.
-      profile = match(url, await loadProjectProfiles(environment, stateDir, configFlag))
+    const own = [...found.profiles]
+    let profile = match(url, own, user)
+    // A project never takes a place from the user's own, however much longer its path is, and whatever user was named.
+    if (profile === undefined && match(url, own) === undefined) {
+      profile = match(url, await loadProjectProfiles(environment, stateDir, configFlag), user)
     }
     notices.trace(
       `configuration ${chosen.file}: ${profile === undefined ? 'no profile' : `profile "${profile.name}"`} matches ${shownAddress(url)}`,

@@ -146,10 +146,8 @@ async function meant(
 ): Promise<Profile | undefined> {
   const { of } = ask
   try {
-    const profile = 'url' in of ? await app.profileFor(of.url) : await app.profile(of.profile)
-    const user = ask.kind === 'store' ? undefined : ask.user
-    const isOther = user !== undefined && profile?.username !== undefined && user !== profile.username
-    return isOther ? undefined : profile
+    if ('url' in of) return await app.profileFor(of.url, ask.kind === 'store' ? undefined : ask.user)
+    return await app.profile(of.profile)
   } catch (error) {
     // To keep what other tools hand over takes no profile, and so no configuration; one that is named must be there.
     const isNamed = options.config !== undefined || environment.env['TOKCTL_CONFIG']

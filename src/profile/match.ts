@@ -39,14 +39,20 @@ export interface UrlPattern extends Pick<UrlParts, 'scheme' | 'host' | 'port'> {
  *
  * @param url - As somebody else wrote it. One that is malformed, names a user, has a fragment, or hides a slash, a dot
  *   or a letter behind a percent sign, matches nothing.
+ * @param user - The user that was named; a profile with another one of its own is passed over.
  * @returns The profile with the longest path that fits; of two with the same path the first.
  */
-export function match(url: string, profiles: Iterable<Profile>): Profile | undefined {
+export function match(
+  url: string,
+  profiles: Iterable<Profile>,
+  user?: string | undefined,
+): Profile | undefined {
   const asked = readPattern(url)
   if ('problem' in asked) return undefined
   let best: Profile | undefined
   let bestLength = -1
   for (const profile of profiles) {
+    if (user !== undefined && profile.username !== undefined && profile.username !== user) continue
     for (const text of profile.match) {
       const pattern = parsePattern(text)
       if ('problem' in pattern || pattern.segments.length <= bestLength || !covers(pattern, asked)) continue

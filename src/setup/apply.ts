@@ -1,5 +1,5 @@
-import { lstatSync, realpathSync, type Stats, statSync, unlinkSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { lstatSync, readdirSync, realpathSync, type Stats, statSync, unlinkSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { writeFileAtomic } from '../core/atomic-file.ts'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
@@ -140,6 +140,7 @@ function applyFile(
     makeDirectories(dirname(target))
     const backup = isOurs || before === undefined ? undefined : backUp(target, before, written, pid, undo)
     undo.push(() => putBack(target, before, kept, pid))
+    sweep(target)
     if (after !== undefined) writeFileAtomic(target, after, pid, true, kept)
     else unlinkSync(target)
     if (!isOurs) remember(target, before, after, written)
@@ -241,6 +242,18 @@ function dropBackup(target: string): void {
     if (isFile(backup) && readText(backup) === readText(target)) unlinkSync(backup)
   } catch {
     // It may stay.
+  }
+}
+
+// One that was killed while it wrote: nobody else writes these, and we have the lock.
+function sweep(target: string): void {
+  try {
+    for (const name of readdirSync(dirname(target))) {
+      const isOurs = name.startsWith(`${basename(target)}.`) && /\.\d+\.\d+\.tmp$/.test(name)
+      if (isOurs) unlinkSync(join(dirname(target), name))
+    }
+  } catch {
+    // It is no worse than before.
   }
 }
 

@@ -106,6 +106,19 @@ describe('git', () => {
     expect((await git('get', bot.options)).stdout).toContain('password=token-1\n')
   })
 
+  test('of two profiles for one place the user tells which is meant', async () => {
+    const { auth, at, options } = await corp(`${matching}\nusername = "bot"`)
+    const alice = `match = ["https://git.example.com"]\nusername = "alice"`
+    const both = [readFileSync(at.configFile, 'utf8'), clientProfile('alice', `${auth.url}/alice`, alice)]
+    at.writeConfig(both.join('\n'))
+    for (const user of ['alice', 'bot']) {
+      const { stdout } = await git('get', options, `${asked}path=team/x\nusername=${user}\n`)
+      expect(stdout).toContain(`username=${user}\npassword=`)
+    }
+    expect(await git('get', options, `${asked}username=carol\n`)).toMatchObject(silent)
+    expect(auth.requests.map(request => request.path)).toEqual(['/alice', '/token'])
+  })
+
   test('the profile with the longest path is found among many', async () => {
     const { auth, at, options } = await corp(matching)
     const more = Array.from({ length: 30 }, (_, i) =>

@@ -132,6 +132,17 @@ describe('of several profiles', () => {
     expect(turned === 'twin' ? 'team' : turned).toBe(want)
   })
 
+  test('a user that is named passes those over that have another one', () => {
+    const both = [
+      { ...profile('team', 'https://git.example.com/team'), username: 'ada' },
+      { ...profile('host', 'https://git.example.com'), username: 'bob' },
+      profile('any', 'https://git.example.com'),
+    ]
+    const found = (user?: string): string | undefined =>
+      match('https://git.example.com/team/x', both, user)?.name
+    expect(['ada', 'bob', 'eve', undefined].map(found)).toEqual(['team', 'host', 'any', 'team'])
+  })
+
   test('a pattern that could not be configured matches nothing', () => {
     expect(
       match('https://git.example.com/', [profile('p', 'https://git.example.com/?x', '*', '')]),

@@ -107,6 +107,16 @@ describe('what is taken back', () => {
     expect(made.text()).toBe(ours.trimEnd())
   })
 
+  test('is what a setup that was killed left half written, too', async () => {
+    const { directory, edit, setUp } = place()
+    for (const name of ['rc.7.0.tmp', 'rc.tokctl-backup.7.1.tmp', 'rc.mine.tmp', 'other.7.0.tmp']) {
+      writeFileSync(join(directory, name), 'half')
+    }
+    edit('mine\n')
+    await setUp()
+    expect(readdirSync(directory).sort()).toEqual(['other.7.0.tmp', 'rc', 'rc.mine.tmp', 'rc.tokctl-backup'])
+  })
+
   test('deletes nothing where it is not remembered who made the file', async () => {
     const { text, setUp, remove, written } = place()
     await setUp()
