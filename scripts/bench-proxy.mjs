@@ -1,8 +1,9 @@
 // `npm run bench:proxy`: requests per second through the loopback proxy, and through others, before one nginx that answers
-// 1 KB. Needs wrk, nginx and haproxy; writes bench/proxy.md.
+// 1 KB; `-- --million` sends a million through ours instead, and looks at its memory. Needs wrk, nginx and haproxy; writes
+// its own part of bench/proxy.md.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { cpus, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -14,6 +15,7 @@ const seconds = 4
 const connections = 64
 const scratch = mkdtempSync(join(tmpdir(), 'tokctl-proxy-bench-'))
 const children = []
+const pids = {}
 const labels = {
   direct: 'nothing: the upstream itself',
   nginx: 'nginx',
@@ -22,8 +24,12 @@ const labels = {
   tokctl: '`tokctl proxy`',
 }
 
+const page = join(root, 'bench', 'proxy.md')
+const memoryHead = '## Memory'
+
 try {
-  await main()
+  if (process.argv.includes('--million')) await million()
+  else await main()
 } finally {
   // Killed outright, nginx would leave its workers behind.
   for (const child of children) child.kill('SIGTERM')
@@ -44,23 +50,59 @@ async function main() {
   // A warm-up for each, thrown away, then in turn.
   for (const name of measured.keys()) wrk(port[name], 2)
   for (let round = 0; round < rounds; round++) {
-    for (const [name, runs] of measured) runs.push(wrk(port[name], seconds))
+    for (const [name, runs] of measured) runs.push(wrk(port[name], seconds, pids[name]))
   }
   const rows = [...measured].map(([name, runs]) => [name, median(runs)])
   const of = name => rows.find(([row]) => row === name)[1]
+  const direct = of('direct')
+  const added = (of, at) => Math.max(0, of - at).toFixed(2)
   const text = `# The loopback proxy
 
 64 connections, answers of 1 KB from one nginx on the same machine (${cpus().length} processors), ${rounds} runs of ${seconds} s each in turn;
-each figure is a median. Absolute figures differ from machine to machine; the ratio is what is to be held: at least 1.2.
+each figure is a median, and latencies are what is added to the upstream's own. Absolute figures differ from machine to machine;
+the ratio is what is to be held: at least 1.2.
 
-| through | requests/s | p50 ms | p99 ms |
-|---|---|---|---|
-${rows.map(([name, m]) => `| ${labels[name]} | ${Math.round(m.rate)} | ${m.p50.toFixed(2)} | ${m.p99.toFixed(2)} |`).join('\n')}
+| through | requests/s | CPU µs/request | added p50 ms | added p99 ms |
+|---|---|---|---|---|
+${rows.map(([name, m]) => `| ${labels[name]} | ${Math.round(m.rate)} | ${Number.isNaN(m.cpu) ? '' : Math.round(m.cpu)} | ${added(m.p50, direct.p50)} | ${added(m.p99, direct.p99)} |`).join('\n')}
 
 tokctl ÷ bare node:http: **${(of('tokctl').rate / of('bare').rate).toFixed(2)}** (to reach: 1.2)
 `
-  writeFileSync(join(root, 'bench', 'proxy.md'), text)
+  const [, memory] = written().split(memoryHead)
+  writeFileSync(page, memory === undefined ? text : `${text}\n${memoryHead}${memory}`)
   console.log(text)
+}
+
+async function million() {
+  const port = { direct: await freePort(), tokctl: await freePort() }
+  await startAll(port)
+  const rows = []
+  let done = 0
+  for (const until of [100_000, 250_000, 500_000, 750_000, 1_000_000]) {
+    while (done < until) done += wrk(port.tokctl, 3).requests
+    const text = readFileSync(`/proc/${pids.tokctl}/status`, 'utf8')
+    const kib = field => Number(new RegExp(`${field}:\\s+(\\d+)`).exec(text)[1])
+    rows.push([done, kib('VmRSS') / 1024, kib('VmHWM') / 1024])
+    console.log(...rows.at(-1))
+  }
+  const text = `${memoryHead}
+
+\`npm run bench:proxy -- --million\`: one process, 64 connections at a time, resident memory as the kernel tells it.
+
+| after so many requests | MiB | most so far, MiB |
+|---|---|---|
+${rows.map(([n, now, most]) => `| ${n.toLocaleString('en')} | ${now.toFixed(1)} | ${most.toFixed(1)} |`).join('\n')}
+`
+  const [before] = written().split(memoryHead)
+  writeFileSync(page, `${before.trimEnd()}\n\n${text}`)
+}
+
+function written() {
+  try {
+    return readFileSync(page, 'utf8')
+  } catch {
+    return ''
+  }
 }
 
 async function startAll(port) {
@@ -86,10 +128,11 @@ server { listen 127.0.0.1:${port[name]}; ${server} } }
     run('nginx', ['-p', at, '-c', file])
   }
   nginx('direct', `location / { root ${docs}; }`)
-  nginx(
-    'nginx',
-    `location / { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Authorization "Bearer t"; }`,
-  )
+  if (port.nginx !== undefined)
+    nginx(
+      'nginx',
+      `location / { proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Authorization "Bearer t"; }`,
+    )
   const haproxy = join(scratch, 'haproxy.cfg')
   writeFileSync(
     haproxy,
@@ -109,7 +152,7 @@ backend b
   server s 127.0.0.1:${port.direct}
 `,
   )
-  run('haproxy', ['-f', haproxy])
+  if (port.haproxy !== undefined) pids.haproxy = run('haproxy', ['-f', haproxy])
   const bare = `const http = require('node:http')
 const agent = new http.Agent({ keepAlive: true, maxSockets: 256 })
 http.createServer((incoming, outgoing) => {
@@ -121,7 +164,7 @@ http.createServer((incoming, outgoing) => {
   onward.on('error', () => outgoing.destroy())
   incoming.pipe(onward)
 }).listen(${port.bare}, '127.0.0.1')`
-  run(process.execPath, ['-e', bare])
+  if (port.bare !== undefined) pids.bare = run(process.execPath, ['-e', bare])
   const config = join(scratch, 'config.toml')
   writeFileSync(config, '[profile.bench]\nsource = "static"\ntoken = { env = "BENCH_TOKEN" }\n', {
     mode: 0o600,
@@ -134,7 +177,7 @@ http.createServer((incoming, outgoing) => {
     '--listen',
     `127.0.0.1:${port.tokctl}`,
   ]
-  run(process.execPath, [join(root, 'bin', 'tokctl.js'), '--config', config, ...args])
+  pids.tokctl = run(process.execPath, [join(root, 'bin', 'tokctl.js'), '--config', config, ...args])
   for (const name of Object.keys(port)) await reachable(port[name])
 }
 
@@ -146,18 +189,32 @@ function run(command, args) {
     TOKCTL_STORE: 'file',
     BENCH_TOKEN: 'bench-token',
   }
-  children.push(spawn(command, args, { env, stdio: 'ignore' }))
+  const child = spawn(command, args, { env, stdio: 'ignore' })
+  children.push(child)
+  return child.pid
 }
 
-function wrk(port, duration) {
+function wrk(port, duration, pid) {
+  const before = cpuOf(pid)
   const args = ['-t1', `-c${connections}`, `-d${duration}`, '--latency', `http://127.0.0.1:${port}/`]
   const { stdout } = spawnSync('wrk', args, { encoding: 'utf8' })
   if (/Non-2xx/.test(stdout)) throw new Error(`a proxy failed:\n${stdout}`)
+  const requests = Number(/(\d+) requests in/.exec(stdout)[1])
   return {
+    requests,
+    cpu: (cpuOf(pid) - before) / requests,
     rate: Number(/Requests\/sec:\s+([\d.]+)/.exec(stdout)[1]),
     p50: latency(stdout, 50),
     p99: latency(stdout, 99),
   }
+}
+
+/** Microseconds of processor that a process has had; hundredths of a second are what the kernel counts in. */
+function cpuOf(pid) {
+  if (pid === undefined) return Number.NaN
+  const [, fields] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')
+  const [user, system] = fields.split(' ').slice(11)
+  return (Number(user) + Number(system)) * 10_000
 }
 
 function latency(stdout, percent) {
@@ -167,7 +224,7 @@ function latency(stdout, percent) {
 
 function median(runs) {
   const middle = key => runs.map(run => run[key]).sort((a, b) => a - b)[Math.floor(runs.length / 2)]
-  return { rate: middle('rate'), p50: middle('p50'), p99: middle('p99') }
+  return { rate: middle('rate'), cpu: middle('cpu'), p50: middle('p50'), p99: middle('p99') }
 }
 
 async function freePort() {
