@@ -45,6 +45,8 @@ export class Exchange {
   /** The request that goes on at present. */
   upstream: Dispatcher.DispatchController | undefined
   hasLeft = false
+  /** Where it stands among those that run. */
+  place = -1
   #body: RequestBody = noBody
   #clientTurnSince: number | undefined
   #left: AbortController | undefined
@@ -240,7 +242,8 @@ class Attempt implements Dispatcher.DispatchHandler {
   }
 
   #end(chunk?: Buffer): void {
-    this.#exchange.outgoing.end(chunk)
+    const { outgoing } = this.#exchange
+    outgoing.end(chunk)
     // What is out of our hands is the client's to take.
     this.#exchange.clientsTurn()
   }

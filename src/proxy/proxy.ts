@@ -96,7 +96,9 @@ async function listen(
   const limits = { ...usualLimits, ...chosen }
   const metrics = all.get(route.name) as RouteMetrics
   const forwarding: Forwarding = { route, metrics, clock, tokens }
-  const exchanges = new Set<Exchange>()
+  // An array without holes: a Set makes a new table every so many deletions, and each table that is old in the heap keeps all
+  // later ones there, with the requests in them, until the whole heap is collected.
+  const exchanges: Exchange[] = []
   const peerUser = createPeerLookup()
   /** Connections of which it is not known yet whose they are. */
   const strangers = new Map<Duplex, Promise<void>>()
@@ -167,11 +169,13 @@ async function listen(
     if (incoming.url?.startsWith('/.tokctl/')) return void answerItself(incoming.url, outgoing)
     const startedAt = clock.monotonic()
     const exchange = new Exchange(incoming, outgoing, forwarding)
-    exchanges.add(exchange)
+    exchange.place = exchanges.push(exchange) - 1
     metrics.inFlight++
     outgoing.on('close', () => {
       exchange.close()
-      exchanges.delete(exchange)
+      const last = exchanges.pop() as Exchange
+      if (last !== exchange) exchanges[exchange.place] = last
+      last.place = exchange.place
       metrics.inFlight--
       // 499 is nginx's word for a client that did not wait.
       const status = outgoing.headersSent ? outgoing.statusCode : 499
