@@ -95,7 +95,11 @@ function readKept(path: string): string {
     unreadable: `it cannot be read (${found.code})`,
   }[found.failure]
   throw new TokctlError('output_failed', `file ${path} cannot be written: ${why}`, {
-    hint: `name another one, or run: rm ${shellWord(path)}`,
+    // What is no file may be a device, which nobody is to remove.
+    hint:
+      found.failure === 'not_regular'
+        ? 'name another one: --file FILE'
+        : `name another one, or run: rm ${shellWord(path)}`,
   })
 }
 

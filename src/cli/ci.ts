@@ -6,7 +6,7 @@ import { defaultTimeoutMs } from '../core/manager.ts'
 import { Secret } from '../core/secret.ts'
 import { appendTo, checkWritable, keepIn } from './ci-files.ts'
 import { type CommandContext, type Define, durationOption } from './command.ts'
-import { writeError, writeOut } from './io.ts'
+import { isThrownAway, writeError, writeOut } from './io.ts'
 import { fetchAll, loadWanted, namesOf, readWanted, valuesOf } from './wanted.ts'
 
 // stdout is the runner's here: it carries the runner's own commands, or nothing. What was done is told on stderr.
@@ -96,6 +96,15 @@ function reached(step: Step): string[] {
 }
 
 function check(step: Step, { environment }: CommandContext): void {
+  if (step.kind === 'say' && isThrownAway()) {
+    throw new TokctlError(
+      'output_failed',
+      'standard output is thrown away: the runner would not hear what to hide',
+      {
+        hint: 'leave it to the runner: without ">/dev/null"',
+      },
+    )
+  }
   if (step.kind === 'append' || step.kind === 'keep')
     checkWritable(resolve(environment.cwd, step.path), step.kind === 'keep')
   if (step.kind === 'run') findProgram(step.command[0]!, environment.env)

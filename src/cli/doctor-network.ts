@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
+import { readRegularFile } from '../core/read-file.ts'
 import { shellWord } from '../core/shell-word.ts'
 import { formatDuration } from '../core/time.ts'
 import type { Profile } from '../profile/profile.ts'
@@ -19,6 +19,7 @@ import { type Finding, note, ok, problem, problemsOf } from './finding.ts'
 // secret and no client is sent.
 
 const askMs = 5000
+const maxFileBytes = 16 * 1024 * 1024
 const skewMs = 30_000
 const certificate = /-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----/g
 
@@ -118,11 +119,7 @@ function counted(count: number): string {
 }
 
 function certificatesIn(path: string): number | undefined {
-  try {
-    return readFileSync(path, 'utf8').match(certificate)?.length
-  } catch {
-    return undefined
-  }
+  return textOf(path)?.match(certificate)?.length
 }
 
 /** Whether each address answers, and how far the servers' clocks are from ours. */
@@ -217,9 +214,11 @@ const settingTheClock: { readonly linux: string; readonly [platform: string]: st
 
 function tlsOf(caFile: string | undefined): TlsMaterial | undefined {
   if (caFile === undefined) return undefined
-  try {
-    return { ca: readFileSync(caFile, 'utf8'), cert: undefined, key: undefined }
-  } catch {
-    return undefined
-  }
+  const ca = textOf(caFile)
+  return ca === undefined ? undefined : { ca, cert: undefined, key: undefined }
+}
+
+function textOf(path: string): string | undefined {
+  const found = readRegularFile(path, maxFileBytes)
+  return 'failure' in found ? undefined : found.bytes.toString('utf8')
 }

@@ -1,8 +1,9 @@
-import { existsSync, lstatSync, readFileSync, statfsSync } from 'node:fs'
+import { existsSync, lstatSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { App } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
 import { doing } from '../core/lease.ts'
+import { readRegularFile } from '../core/read-file.ts'
 import { shellWord } from '../core/shell-word.ts'
 import { fileStem } from '../core/state-dir.ts'
 import { type EpochMs, formatDuration } from '../core/time.ts'
@@ -10,6 +11,8 @@ import { shownPath } from '../profile/shown-path.ts'
 import { type Finding, note, ok, problem, problemsOf } from './finding.ts'
 
 // What `doctor` says of the place it runs in: the machine, the state directory, the locks.
+
+const maxFileBytes = 4 * 1024 * 1024
 
 /** What is asked of the machine, so that a test can be another one. */
 export interface Probe {
@@ -24,11 +27,8 @@ export interface Probe {
 export const machine: Probe = {
   exists: existsSync,
   read(path) {
-    try {
-      return readFileSync(path, 'utf8')
-    } catch {
-      return undefined
-    }
+    const found = readRegularFile(path, maxFileBytes)
+    return 'failure' in found ? undefined : found.bytes.toString('utf8')
   },
   fileSystem(path) {
     try {

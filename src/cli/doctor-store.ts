@@ -148,7 +148,10 @@ async function fileRecords(app: App, store: Store): Promise<Finding[]> {
   if (findings.length === 0 && sizes.length > 0) {
     const kilobytes = Math.ceil(largest / 1024)
     findings.push(
-      ok('size', `${sizes.length} sealed files, the largest ${kilobytes} KB of ${fileBytes / 1024} KB`),
+      ok(
+        'size',
+        `${sizes.length} sealed ${sizes.length === 1 ? 'file' : 'files'}, the largest ${kilobytes} KB of ${fileBytes / 1024} KB`,
+      ),
     )
   }
   return findings

@@ -11,15 +11,21 @@ export interface Finding {
 }
 
 export function ok(check: string, message: string): Finding {
-  return { check, level: 'ok', message }
+  return { check, level: 'ok', message: shown(message) }
 }
 
 export function note(check: string, message: string, hint?: string): Finding {
-  return { check, level: 'note', message, hint }
+  return { check, level: 'note', message: shown(message), hint: hint && shown(hint) }
 }
 
 export function problem(check: string, message: string, hint?: string): Finding {
-  return { check, level: 'problem', message, hint }
+  return { check, level: 'problem', message: shown(message), hint: hint && shown(hint) }
+}
+
+// Paths and words of other people's files stand in them: whole, since a person may copy them, and without a command to the
+// terminal.
+function shown(text: string): string {
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, ' ')
 }
 
 /** A failure as findings: each of its problems one, the hint with the first. */

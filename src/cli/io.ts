@@ -1,4 +1,4 @@
-import { fstatSync, readSync, writeSync } from 'node:fs'
+import { fstatSync, readSync, statSync, writeSync } from 'node:fs'
 import { isAbsolute } from 'node:path'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
@@ -146,6 +146,16 @@ export function isNoTerminal(fd: 0 | 1 | 2): boolean {
     return !fstatSync(fd).isCharacterDevice()
   } catch {
     return true
+  }
+}
+
+/** Tells whether nobody will ever read stdout: it is `/dev/null`, which Node also puts in the place of a closed one. */
+export function isThrownAway(): boolean {
+  try {
+    const found = fstatSync(1)
+    return found.isCharacterDevice() && found.rdev === statSync('/dev/null').rdev
+  } catch {
+    return false
   }
 }
 

@@ -1,4 +1,5 @@
 import { TokctlError } from '../core/errors.ts'
+import { readRegularFile } from '../core/read-file.ts'
 import type { TlsKeys } from '../profile/profile.ts'
 import type { SourcePorts } from './source.ts'
 import type { TlsMaterial } from './transport.ts'
@@ -15,7 +16,7 @@ export async function readTlsMaterial(
   signal: AbortSignal | undefined,
 ): Promise<TlsMaterial | undefined> {
   if (ca_file === undefined && client_certificate === undefined && client_key === undefined) return undefined
-  const ca = ca_file === undefined ? undefined : await readAuthorities(ca_file)
+  const ca = ca_file === undefined ? undefined : readAuthorities(ca_file)
   const cert =
     client_certificate === undefined ? undefined : (await resolve(client_certificate, signal)).expose()
   // The key may stand in the certificate's own file.
@@ -23,11 +24,21 @@ export async function readTlsMaterial(
   return { ca, cert, key }
 }
 
-async function readAuthorities(path: string): Promise<string> {
-  const { readFile } = await import('node:fs/promises')
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new TokctlError('config_invalid', `ca_file ${path} cannot be read (${error.code ?? 'error'})`)
-  })
+const maxBytes = 16 * 1024 * 1024
+
+function readAuthorities(path: string): string {
+  // Not as any file is: a pipe would hold us until somebody writes to it, whatever signal or deadline there is.
+  const found = readRegularFile(path, maxBytes)
+  if ('failure' in found) {
+    const why = {
+      missing: 'cannot be read (ENOENT)',
+      not_regular: 'is not a regular file',
+      too_large: 'is larger than 16 MiB',
+      unreadable: `cannot be read (${found.code})`,
+    }[found.failure]
+    throw new TokctlError('config_invalid', `ca_file ${path} ${why}`)
+  }
+  const text = found.bytes.toString('utf8')
   // OpenSSL takes a file without any as an empty list, and then trusts nobody without saying why.
   if (/-----BEGIN (TRUSTED |X509 )?CERTIFICATE-----/.test(text)) return text
   throw new TokctlError('config_invalid', `ca_file ${path} holds no certificate in PEM`)

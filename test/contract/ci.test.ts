@@ -51,6 +51,20 @@ describe('on GitHub Actions', () => {
     expect(auth.count()).toBe(0)
   })
 
+  test('a stdout that is thrown away or closed would hide nothing: refused before anything is asked for', async () => {
+    const { auth, at, options } = await github()
+    for (const away of ['> /dev/null', '>&-']) {
+      const shell = ['sh', '-c', `exec "$@" ${away}`, 'sh', ...program]
+      expect(await run(['ci', 'corp'], { ...options, program: shell })).toMatchObject({
+        code: 1,
+        stderr:
+          'tokctl: error: standard output is thrown away: the runner would not hear what to hide\ntokctl: hint: leave it to the runner: without ">/dev/null"\n',
+      })
+    }
+    expect(auth.count()).toBe(0)
+    expect(existsSync(join(at.home, 'env'))).toBe(false)
+  })
+
   test('a last line of more than a megabyte that was left open is closed first', async () => {
     const { at, ci } = await github()
     at.write('home/env', `LONG=${'x'.repeat(1 << 21)}`)

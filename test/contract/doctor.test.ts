@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -526,7 +526,10 @@ describe('a problem is exit 1, and comes with what mends it', () => {
     const { at, options } = await corp()
     at.write('home/.docker/config.json', '{"credHelpers":{"r.example.com":"tokctl"}}')
     at.write('home/.gitconfig', '[credential]\n\thelper = !tokctl helper git\n')
-    const empty = { ...options.env, PATH: at.home }
+    // Neither a pipe nor what the file of another says to the terminal does anything.
+    execFileSync('mkfifo', [join(at.home, '.bazelrc'), join(at.home, 'ca')])
+    const kubeconfig = at.write('kubeconfig', 'command: /opt/\u001b[31m/tokctl\n')
+    const empty = { ...options.env, PATH: at.home, KUBECONFIG: kubeconfig }
     const { all } = await findings({ ...options, env: empty }, '--no-network')
     expect(problemsIn(all)).toMatchObject([
       { check: 'helper', message: 'git is told to ask tokctl, and git-credential-tokctl is not in PATH' },
@@ -535,11 +538,26 @@ describe('a problem is exit 1, and comes with what mends it', () => {
         message: 'docker is told to ask tokctl, and docker-credential-tokctl is not in PATH',
         hint: 'run: npm install --global tokctl',
       },
+      {
+        check: 'helper',
+        message: 'kubectl is told to ask tokctl, and /opt/ [31m/tokctl is not there',
+        hint: 'run: tokctl setup kubectl PROFILE',
+      },
     ])
     at.write('bin/docker-credential-tokctl', '#!/bin/sh\n', 0o755)
     at.write('bin/tokctl', '#!/bin/sh\n', 0o755)
     const there = { ...options.env, PATH: join(at.path, 'bin') }
     expect(problemsIn((await findings({ ...options, env: there }, '--no-network')).all)).toEqual([])
+    at.writeConfig(`${readFileSync(at.configFile, 'utf8')}ca_file = "${at.home}/ca"\n`)
+    const [first] = problemsIn((await findings(options, '--no-network')).all)
+    expect(first).toMatchObject({
+      check: 'ca',
+      message: 'ca_file ~/ca holds no certificate that can be read',
+    })
+    expect(await run(['get', 'corp'], options)).toMatchObject({
+      code: 3,
+      stderr: `tokctl: error: ca_file ${at.home}/ca is not a regular file\n`,
+    })
   })
 })
 
