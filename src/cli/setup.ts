@@ -198,6 +198,7 @@ function machineOf(context: CommandContext, written: Written): Machine {
     home,
     platform,
     program: programWords(context),
+    isNamed: programWords(context).length > ownCommand(environment).length,
     launchers: resolve(environment.cwd, app.stateDir.file('launchers')),
     read: readText,
     list: directory => {

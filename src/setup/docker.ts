@@ -1,10 +1,12 @@
 import { join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 import { removeMember, setMember } from './json-text.ts'
-import { onPath } from './launcher.ts'
+import { isLauncher, onPath } from './launcher.ts'
 import { allOrigins, type Origin, originsOf, taken } from './places.ts'
 import { comesFromUs } from './probe.ts'
 import type { Change, Tool } from './setup.ts'
+
+const name = 'docker-credential-tokctl'
 
 /** Docker Hub goes by this name and no other. */
 const hub = { host: 'index.docker.io', key: 'https://index.docker.io/v1/' }
@@ -48,8 +50,13 @@ export const tool: Tool = {
     const changes: Change[] = after === before ? [] : [{ file, before, after, says }]
     // Others may still be asked for with it.
     const isInUse = ask.remove && ask.profile !== undefined
-    const launcher = isInUse ? [] : onPath('docker-credential-tokctl', ['helper', 'docker'], ask, machine)
-    return { changes: [...launcher, ...changes] }
+    const launcher = isInUse ? [] : onPath(name, ['helper', 'docker'], ask, machine)
+    const found = launcher.length === 0 && machine.isNamed ? machine.find(name) : undefined
+    const isTold = found === undefined || isLauncher(found, machine)
+    const next = !isTold
+      ? [`set TOKCTL_CONFIG and TOKCTL_STATE_DIR wherever ${found} is started: it is not told them otherwise`]
+      : []
+    return { changes: [...launcher, ...changes], next }
   },
 
   async probe(profiles, machine) {
@@ -59,7 +66,6 @@ export const tool: Tool = {
       each => Object.hasOwn(helpers, each) && helpers[each] === 'tokctl',
     )
     if (key === undefined) return undefined
-    const name = 'docker-credential-tokctl'
     if (machine.find(name) === undefined) return false
     const secret = (said: string): string | undefined => /"Secret":"([^"]+)"/.exec(said)?.[1]
     return comesFromUs(

@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 import type { Change, Machine, SetupAsk } from './setup.ts'
 import { shellWords } from './words.ts'
@@ -50,9 +50,10 @@ export function launcherText(
 
 /** The change that writes a launcher, or takes it away; none where all is as it should be. */
 export function launcherChange(file: string, text: string | undefined, machine: Machine): readonly Change[] {
-  const before = machine.read(file)
-  if (before === text) return []
-  if (before !== undefined && !before.includes(launcherMark)) {
+  const before = scriptAt(file, machine)
+  const isThere = before !== undefined || machine.find(file) !== undefined
+  if (before === text && (before !== undefined || !isThere)) return []
+  if (isThere && before?.includes(launcherMark) !== true) {
     if (text === undefined) return []
     throw new TokctlError('config_invalid', `"${file}" is there already, and is not ours`, {
       hint: 'move it away, then run this again',
@@ -84,13 +85,18 @@ export function onPath(
 ): readonly Change[] {
   const directory = join(machine.home, '.local', 'bin')
   const file = join(directory, name)
-  if (remove) return launcherChange(file, undefined, machine)
+  const script = scriptAt(file, machine)
+  if (remove) return script === undefined ? [] : launcherChange(file, undefined, machine)
   const found = machine.find(name)
-  // npm puts the package's own program there where its prefix is ~/.local.
-  const isPackaged = found === file && machine.read(file)?.includes("tokctl.js'") === true
+  // The package's own program may be there: a script where npm's prefix is ~/.local, or else the binary.
+  const isPackaged = found === file && (script === undefined || script.includes("tokctl.js'"))
   const isOurs = found === file && !isPackaged
-  if (found !== undefined && !isOurs && !around) return []
   const path = (machine.env['PATH'] ?? '').split(':')
+  const comesFirst = (other: string): boolean =>
+    path.includes(directory) && path.indexOf(directory) < path.indexOf(other)
+  // One of the package is as good, unless it would have to know what was named.
+  const isEnough = !around && !(machine.isNamed && found !== undefined && comesFirst(dirname(found)))
+  if (found !== undefined && !isOurs && isEnough) return []
   const hint = `run: npm install --global tokctl, or put ${directory} first on PATH`
   if (machine.platform === 'win32' || !path.includes(directory)) {
     throw new TokctlError('usage', `"${name}" is started by its name, and there is none on PATH`, { hint })
@@ -98,10 +104,25 @@ export function onPath(
   const other = path
     .filter(each => each.startsWith('/') && each !== directory)
     .find(each => machine.find(join(each, name)) !== undefined)
-  if (other !== undefined && path.indexOf(other) < path.indexOf(directory)) {
+  if (other !== undefined && !comesFirst(other)) {
     const message = `"${join(other, name)}" comes before "${directory}" on PATH, so that it would be asked instead`
     throw new TokctlError('usage', message, { hint: `put ${directory} first on PATH` })
   }
-  const text = launcherText(machine, words, other === undefined ? undefined : join(other, name))
+  const fallback = other === undefined || !around ? undefined : join(other, name)
+  const text = launcherText(machine, words, fallback)
   return launcherChange(file, text, machine)
+}
+
+/** Whether the program that `PATH` has under that name is a launcher. */
+export function isLauncher(file: string, machine: Machine): boolean {
+  return scriptAt(file, machine)?.includes(launcherMark) === true
+}
+
+// A program that is one file of many megabytes, or no text, is none.
+function scriptAt(file: string, machine: Machine): string | undefined {
+  try {
+    return machine.read(file)
+  } catch {
+    return undefined
+  }
 }

@@ -12,6 +12,8 @@ import type { Profile } from '../profile/profile.ts'
 export interface Machine extends Pick<Environment, 'env' | 'home' | 'platform'> {
   /** The words that start this program, whole paths; the configuration that was named among them. */
   readonly program: readonly string[]
+  /** A configuration or a state directory was named, and stands among these words. */
+  readonly isNamed: boolean
   /** The directory of launchers. Absolute. */
   readonly launchers: string
   /**

@@ -9,7 +9,7 @@ export interface FakeMachine extends Machine {
 }
 
 export function fakeMachine(
-  given: Partial<Pick<Machine, 'env' | 'platform' | 'program'>> & {
+  given: Partial<Pick<Machine, 'env' | 'platform' | 'program' | 'isNamed'>> & {
     files?: Record<string, string>
     programs?: readonly string[]
     says?: (command: readonly string[]) => Partial<Said>
@@ -29,6 +29,7 @@ export function fakeMachine(
     home: '/home/ada',
     platform: 'linux',
     program: ['/usr/bin/node', '/opt/tokctl/bin/tokctl.js'],
+    isNamed: false,
     launchers: '/home/ada/.local/state/tokctl/launchers',
     ...rest,
     files,

@@ -371,6 +371,41 @@ describe('what goes by its name on PATH', () => {
     })
   })
 
+  test('a docker helper that is installed is not, where it would have to know what was named', async () => {
+    const docker = await tools['docker']!()
+    const given = { isNamed: true, programs: ['/usr/bin/docker-credential-tokctl'] }
+    const ask = asked({ profiles: [corp] })
+    const machine = fakeMachine(given)
+    await setUp(docker, machine, ask)
+    expect(machine.files.get(`${home}/.local/bin/docker-credential-tokctl`)).toBe(launcher('helper docker'))
+    expect((await docker.plan(ask, machine)).next).toEqual([])
+    // Where ours would not be found it is said.
+    const late = fakeMachine({ ...given, env: { PATH: `/usr/bin:${home}/.local/bin` } })
+    const { changes, next } = await docker.plan(ask, { ...late, find: () => given.programs[0] })
+    expect(changes).toHaveLength(1)
+    expect(next).toEqual([
+      'set TOKCTL_CONFIG and TOKCTL_STATE_DIR wherever /usr/bin/docker-credential-tokctl is started: it is not told them otherwise',
+    ])
+  })
+
+  test('a docker helper that is a binary of ours in ~/.local/bin is used, and stays', async () => {
+    const docker = await tools['docker']!()
+    const path = `${home}/.local/bin/docker-credential-tokctl`
+    const machine = fakeMachine({ programs: [path] })
+    const binary = {
+      ...machine,
+      read(file: string) {
+        if (file === path) throw new Error('is larger than 4 MiB')
+        return machine.read(file)
+      },
+    }
+    const ask = asked({ profiles: [corp] })
+    await setUp(docker, binary, ask)
+    expect([...machine.files.keys()]).toEqual([`${home}/.docker/config.json`])
+    await setUp(docker, binary, { ...ask, remove: true })
+    expect(machine.files.size).toBe(0)
+  })
+
   test('a docker helper that is installed is used as it is, and pip and uv share theirs', async () => {
     const installed = fakeMachine({ programs: ['/usr/bin/docker-credential-tokctl'] })
     await setUp(await tools['docker']!(), installed, asked({ profiles: [corp] }))
