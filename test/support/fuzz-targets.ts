@@ -17,6 +17,7 @@ import { DBusError, decodeMessage, decodeValues, encodeMessage, Frames } from '.
 import { openJournal } from '../../src/store/journal-file.ts'
 import { decodeRecord } from '../../src/store/record.ts'
 import { newSealingKey, seal, unseal } from '../../src/store/seal.ts'
+import { createProxyReader } from './fuzz-proxy.ts'
 
 // Everything that reads bytes from elsewhere, one function each: `test/unit/fuzz.test.ts` feeds them by fast-check,
 // `npm run fuzz` by what the code has not yet run.
@@ -48,6 +49,15 @@ headers = { x-key = { file = "k" } }
 json = { a = [1, { b = { secret = "c" } }] }
 token_path = "data.0.token"
 `
+
+const here = 'Host: 127.0.0.1:7777\r\n'
+const proxyRequests = [
+  `GET /v1/me?x=1 HTTP/1.1\r\n${here}Authorization: Bearer mine\r\nX-A: b\r\nTE: trailers\r\n\r\n`,
+  `POST /a HTTP/1.1\r\n${here}Transfer-Encoding: chunked\r\nTrailer: x-sum\r\nConnection: close, X-A\r\nX-A: b\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n`,
+  `POST /a HTTP/1.1\r\n${here}Content-Length: 3\r\nExpect: 100-continue\r\n\r\nabcGET /b HTTP/1.1\r\n${here}\r\n`,
+  `GET /chat HTTP/1.1\r\n${here}Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: http://127.0.0.1:7777\r\n\r\nearly`,
+  `GET /a/%2e%2e/b;x//c HTTP/1.0\r\n${here}Forwarded: host=evil.test\r\nX-Forwarded-Host: evil.test\r\n\r\n`,
+]
 
 /** Makes the targets; `close` removes what they wrote. */
 export async function fuzzTargets(): Promise<{ readonly targets: readonly FuzzTarget[]; close(): void }> {
@@ -229,6 +239,12 @@ export async function fuzzTargets(): Promise<{ readonly targets: readonly FuzzTa
       },
     },
   ]
+  const proxy = createProxyReader()
+  targets.push({
+    name: 'request to the proxy',
+    seeds: proxyRequests,
+    feed: bytes => void proxy.read(bytes),
+  })
   const asks: Readonly<Record<string, readonly string[]>> = {
     git: [
       'protocol=https\nhost=h\npath=p\nusername=u\npassword=p\ncapability[]=state\nstate[]=tokctl.x=1\n\n',

@@ -10,6 +10,7 @@ import { hostsOf, isPlainPath, refusalOf } from '../../src/proxy/admission.ts'
 import { answerFields, requestFields } from '../../src/proxy/header-fields.ts'
 import { countRequest, createRouteMetrics, prometheusText } from '../../src/proxy/metrics.ts'
 import { createPeerLookup } from '../../src/proxy/peer-user.ts'
+import { createProxyReader } from '../support/fuzz-proxy.ts'
 
 const hosts = hostsOf('127.0.0.1', 7777)
 
@@ -52,6 +53,45 @@ const admissions: [what: string, request: IncomingMessage, want: string | undefi
 test.each(admissions)('lets in, or refuses, %s', (_, asked, want) => {
   const refusal = refusalOf(asked, { hosts, clientSecret: undefined })
   expect(refusal && `${refusal.status} ${refusal.reason}`).toBe(want)
+})
+
+test('what frames a request in two ways, or ends a line in another, is never let in, whatever follows it', () => {
+  const proxy = createProxyReader()
+  const head = 'POST /a HTTP/1.1\r\nHost: 127.0.0.1:7777\r\n'
+  const inside = 'GET /admin HTTP/1.1\r\nHost: 127.0.0.1:7777\r\n\r\n'
+  const good = `${head}Content-Length: ${inside.length}\r\n\r\n${inside}`
+  expect(proxy.read(Buffer.from(good))).toBe(1)
+  for (const framing of [
+    `Content-Length: ${inside.length}\r\nTransfer-Encoding: chunked`,
+    `Transfer-Encoding: chunked\r\nContent-Length: ${inside.length}`,
+    'Transfer-Encoding: chunked, identity',
+    'Transfer-Encoding: identity, chunked\r\nTransfer-Encoding: x',
+    'Transfer-Encoding: \x0bchunked',
+    'Transfer-Encoding : chunked',
+    'Transfer-Encoding:\r\n chunked',
+    'Content-Length: 1\r\nContent-Length: 2',
+    'Content-Length: 1, 1',
+    'Content-Length: 0x10',
+    'Content-Length: -1',
+    'X-A: b\nContent-Length: 1',
+    'X-A: b\rContent-Length: 1',
+    'X-A: b\r\n c',
+    'X-A: b\0c',
+  ]) {
+    expect([framing, proxy.read(Buffer.from(`${head}${framing}\r\n\r\n${inside}`, 'latin1'))]).toEqual([
+      framing,
+      0,
+    ])
+  }
+  const chunked = `${head}Transfer-Encoding: chunked\r\n\r\n`
+  for (const body of [
+    '1;\n\r\na\r\n0\r\n\r\n',
+    '1\na\n0\n\n',
+    '0x1\r\na\r\n0\r\n\r\n',
+    '1 \r\naa\r\n0\r\n\r\n',
+  ]) {
+    expect([body, proxy.read(Buffer.from(`${chunked}${body}${inside}`))]).toEqual([body, 1])
+  }
 })
 
 const secrets: [what: string, fields: [string, string][], isIn: boolean][] = [
