@@ -5,6 +5,8 @@ import { main } from './main.ts'
 void main({
   name: `bun ${process.versions['bun']}`,
   script: undefined,
+  // It would listen at another one, at every address, without a word.
+  takesOpenSockets: false,
   lockCalls: async platform =>
     platform === 'win32'
       ? (await import('./core/lock-embedded.ts')).embeddedLock()

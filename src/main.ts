@@ -17,29 +17,18 @@ import { plainOptions, readPlainGet } from './cli/plain-get.ts'
 import { readPlainHelper } from './cli/plain-helper.ts'
 import type { RunWith } from './cli/program.ts'
 import { type ReportOptions, report, warn } from './cli/report.ts'
-import type { LockCalls } from './core/lock.ts'
+import type { Runtime } from './core/runtime.ts'
 import { type ResidentClock, systemClock } from './core/time.ts'
 
 declare const __VERSION__: string
 declare const __COMMIT__: string
-
-/** What runs this program: `node.ts` and `bun.ts` have one each. */
-export interface Runtime {
-  /** Name and version. */
-  readonly name: string
-  /** The script to start another one with; `undefined` where the program is one file. */
-  readonly script: string | undefined
-  lockCalls(platform: string, arch: string): Promise<LockCalls | undefined>
-  /** Keeps V8's compiled code for the next start; called where more than a cached token was served. */
-  saveCodeCache(): void
-}
 
 const clock: ResidentClock = { ...systemClock, monotonic }
 
 /** Waiting in silence for longer than this looks like a hang. */
 const silentWaitMs = 2000
 
-/** Runs the program: argv in, exit code out. Nothing else asks which runtime this is. */
+/** Runs the program: argv in, exit code out. */
 export async function main(runtime: Runtime): Promise<void> {
   refuseReports()
   const argv = commandLine(runtime)
@@ -171,6 +160,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
   return {
     app,
     clock,
+    runtime,
     environment,
     options,
     exitWith,

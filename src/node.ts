@@ -7,6 +7,7 @@ export function main({ script, saveCodeCache }: { script: string; saveCodeCache(
   return run({
     name: `node ${process.version}`,
     script,
+    takesOpenSockets: true,
     lockCalls: async (platform, arch) => (await import('./core/lock-addon.ts')).loadLockAddon(platform, arch),
     saveCodeCache,
   })

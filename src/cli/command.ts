@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { App } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
+import type { Runtime } from '../core/runtime.ts'
 import { parseDuration, type ResidentClock } from '../core/time.ts'
 
 /** Options that every command takes. */
@@ -18,6 +19,7 @@ export interface GlobalOptions {
 export interface CommandContext {
   readonly app: App
   readonly clock: ResidentClock
+  readonly runtime: Runtime
   readonly environment: Environment
   readonly options: GlobalOptions
   /** Fires on SIGINT, SIGTERM and SIGHUP. Calling it is what starts listening. */

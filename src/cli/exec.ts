@@ -169,7 +169,10 @@ async function runAndWait(
   env: CommandContext['environment']['env'],
   { environment: { platform } }: CommandContext,
 ): Promise<number> {
-  const [{ spawn }, { constants }] = await Promise.all([import('node:child_process'), import('node:os')])
+  const [{ startProgram }, { constants }] = await Promise.all([
+    import('../core/start-program.ts'),
+    import('node:os'),
+  ])
   const sharesKeys = await isInForeground(platform)
   const names = platform === 'win32' ? ofTheTerminal : [...passedOn, ...ofTheTerminal]
   let child: ChildProcess | undefined
@@ -179,7 +182,11 @@ async function runAndWait(
   })
   try {
     const argv0 = platform === 'win32' ? {} : { argv0: name }
-    const started = spawn(file, args, { ...argv0, env: env as NodeJS.ProcessEnv, stdio: 'inherit' })
+    const started = await startProgram(file, args, {
+      ...argv0,
+      env: env as NodeJS.ProcessEnv,
+      stdio: 'inherit',
+    })
     child = started
     return await new Promise<number>((resolve, reject) => {
       started.once('error', error => reject(notStarted(name, error)))

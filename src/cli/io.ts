@@ -46,7 +46,9 @@ export function readEnvironment(script: string | undefined): Environment {
 function systemHome(): string | undefined {
   try {
     // Hardly ever needed, so nobody else pays for loading it.
-    return process.getBuiltinModule('node:os').userInfo().homedir
+    const { homedir } = process.getBuiltinModule('node:os').userInfo()
+    // Bun says what HOME says.
+    return isAbsolute(homedir) ? homedir : undefined
   } catch {
     return undefined
   }

@@ -152,7 +152,10 @@ function readListen(text: string): ListenAddress {
   throw new TokctlError('usage', `--listen: ${listen}`, { hint: 'write: --listen 127.0.0.1:8080' })
 }
 
-async function routeOf(settings: ProxySettings, { app, environment }: CommandContext): Promise<ProxyRoute> {
+async function routeOf(
+  settings: ProxySettings,
+  { app, runtime, environment }: CommandContext,
+): Promise<ProxyRoute> {
   const { name, listen, upstream, max_body, client_auth } = settings
   const profile = await app.profile(settings.profile)
   const parts = parseUrl(upstream)
@@ -174,6 +177,12 @@ async function routeOf(settings: ProxySettings, { app, environment }: CommandCon
       `proxy "${name}": the match of profile "${profile.name}" does not cover ${upstream}`,
       { hint: `add "${upstream}" to its match, or take another profile`, profile: profile.name },
     )
+  }
+  if (listen.kind === 'inherited' && !runtime.takesOpenSockets) {
+    const what = 'takes no socket that a service manager opened'
+    throw new TokctlError('usage', `proxy "${name}": this program, which is one file, ${what}`, {
+      hint: 'start the one on Node, or name an address: --listen 127.0.0.1:8080',
+    })
   }
   if (listen.kind === 'inherited' && !isActivated(environment)) {
     throw new TokctlError('usage', `proxy "${name}": the service manager opened no socket`, {

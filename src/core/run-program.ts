@@ -4,6 +4,7 @@ import { printable, TokctlError } from './errors.ts'
 import { findProgram, noSuchProgram } from './find-program.ts'
 import type { ProgramCall, ProgramResult, RunProgram } from './program.ts'
 import { Secret } from './secret.ts'
+import { startProgram } from './start-program.ts'
 import { formatDuration, maxTimerMs } from './time.ts'
 
 const isWindows = platform() === 'win32'
@@ -22,11 +23,13 @@ export const runProgram: RunProgram = async call => {
   call.signal?.throwIfAborted()
   const [name = '', ...args] = call.command
   const file = findProgram(name, call.env)
-  const child = spawn(file, args, {
+  const child = await startProgram(file, args, {
     env: call.env as NodeJS.ProcessEnv,
     stdio: [call.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     detached: !isWindows,
     windowsHide: true,
+  }).catch(error => {
+    throw notStarted(name, error)
   })
   // It may end without having read it.
   child.stdin?.on('error', () => {}).end(call.input)

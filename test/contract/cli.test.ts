@@ -478,7 +478,7 @@ test('help of every command fits a screen and is exit 0', async () => {
 test('the version names itself, its commit, node and the platform', async () => {
   const { code, stdout } = await run(['--version'])
   expect(code).toBe(0)
-  expect(stdout).toMatch(/^tokctl \d+\.\d+\.\d+ \(.*\) node v\d+\.\d+\.\d+ linux \w+\n$/)
+  expect(stdout).toMatch(/^tokctl \d+\.\d+\.\d+ \(.*\) (node v|bun )\d+\.\d+\.\d+ linux \w+\n$/)
 })
 
 test('no secret is in clear in any file that was written', async () => {

@@ -17,9 +17,9 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import type { Environment } from '../../src/core/environment.ts'
 import { linkLock } from '../../src/core/link-lock.ts'
 import { createLock, kernelLock, type LockMechanism } from '../../src/core/lock.ts'
-import { loadLockAddon } from '../../src/core/lock-addon.ts'
 import { stateDir } from '../../src/core/state-dir.ts'
 import { systemClock } from '../../src/core/time.ts'
+import { lockCalls } from '../support/lock-calls.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 // Below node_modules, so that the worker finds the addon.
@@ -32,6 +32,7 @@ beforeAll(async () => {
     bundle: true,
     platform: 'node',
     format: 'esm',
+    external: ['bun:ffi'],
   })
 })
 afterAll(() => rmSync(dirname(worker), { recursive: true, force: true }))
@@ -213,10 +214,7 @@ describe.each(['kernel', 'link'])('the %s lock', mechanism => {
       pid: process.pid,
       uid: process.geteuid?.(),
     } as unknown as Environment
-    const made =
-      mechanism === 'kernel'
-        ? kernelLock(loadLockAddon(process.platform, process.arch)!, false)
-        : linkLock(systemClock, process.pid)
+    const made = mechanism === 'kernel' ? kernelLock(lockCalls, false) : linkLock(systemClock, process.pid)
     return createLock(made, stateDir(environment), systemClock, process.pid)
   }
 })

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { type Corp, corp } from '../support/corp.ts'
-import { program, type RunResult, run, start } from '../support/run.ts'
+import { programFile, type RunResult, run, start } from '../support/run.ts'
 
 // curl and wget, which ask nobody: they are handed the token through a pipe, and it stands on no command line, which every
 // user of the machine can read.
@@ -23,7 +23,7 @@ async function peer(): Promise<Peer> {
   const { auth, at, options } = made
   const bin = join(at.path, 'bin')
   mkdirSync(bin)
-  symlinkSync(program[1]!, join(bin, 'tokctl'))
+  symlinkSync(programFile(), join(bin, 'tokctl'))
   at.write(
     'home/askpass',
     '#!/bin/sh\ncase "$1" in Username*) echo oauth2 ;; *) tokctl get corp ;; esac\n',

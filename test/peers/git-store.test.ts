@@ -1,8 +1,8 @@
 import { mkdirSync, symlinkSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ahead } from '../support/corp.ts'
-import { program, type RunOptions, run, type Scratch, scratch } from '../support/run.ts'
+import { programFile, type RunOptions, run, type Scratch, scratch } from '../support/run.ts'
 
 // What git's own tests want of a credential helper that keeps passwords (t0303 and its library, to git 2.49), each
 // assertion by its name: through the helper itself, and through `git credential` where the git of this machine can say it.
@@ -54,7 +54,7 @@ function wire(at: Scratch, more: readonly string[] = []): NewClient {
 function git(at: Scratch): NewClient {
   const bin = join(at.path, 'bin')
   mkdirSync(bin)
-  symlinkSync(join(dirname(program[1]!), 'git-credential-tokctl.js'), join(bin, 'git-credential-tokctl'))
+  symlinkSync(programFile('git-credential-tokctl'), join(bin, 'git-credential-tokctl'))
   const askpass = at.write(
     'askpass',
     `#!/bin/sh

@@ -1,9 +1,9 @@
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { ahead, type Corp, corp } from '../support/corp.ts'
 import { type GitServer, startGitServer } from '../support/git-server.ts'
-import { environment, program, type RunOptions, type RunResult, run } from '../support/run.ts'
+import { environment, programFile, type RunOptions, type RunResult, run } from '../support/run.ts'
 
 // git itself, with `credential.helper = tokctl`: it finds git-credential-tokctl on the PATH.
 
@@ -17,7 +17,7 @@ async function peer(): Promise<Peer> {
   const { at, options } = made
   const bin = join(at.path, 'bin')
   mkdirSync(bin)
-  symlinkSync(join(dirname(program[1]!), 'git-credential-tokctl.js'), join(bin, 'git-credential-tokctl'))
+  symlinkSync(programFile('git-credential-tokctl'), join(bin, 'git-credential-tokctl'))
   const env = {
     ...options.env,
     PATH: `${bin}:${process.env['PATH']}`,

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { accessSync, constants, mkdirSync, symlinkSync } from 'node:fs'
-import { delimiter, dirname, join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { describe } from 'vitest'
-import { program, type Scratch } from './run.ts'
+import { programFile, type Scratch } from './run.ts'
 
 /** A program of somebody else that asks us. */
 export interface Client {
@@ -79,7 +79,6 @@ function isExecutable(path: string): boolean {
  */
 export function installPrograms(at: Scratch): { readonly bin: string; readonly path: string } {
   const bin = join(at.path, 'bin')
-  const from = dirname(program[1]!)
   mkdirSync(bin)
   for (const name of [
     'tokctl',
@@ -88,7 +87,7 @@ export function installPrograms(at: Scratch): { readonly bin: string; readonly p
     'git-credential-tokctl',
     'terraform-credentials-tokctl',
   ]) {
-    symlinkSync(join(from, `${name}.js`), join(bin, name))
+    symlinkSync(programFile(name), join(bin, name))
   }
   symlinkSync(process.execPath, join(bin, 'node'))
   return { bin, path: [bin, process.env['PATH']].join(delimiter) }

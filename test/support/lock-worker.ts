@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import type { Environment } from '../../src/core/environment.ts'
 import { linkLock } from '../../src/core/link-lock.ts'
 import { createLock, kernelLock } from '../../src/core/lock.ts'
-import { loadLockAddon } from '../../src/core/lock-addon.ts'
 import { stateDir } from '../../src/core/state-dir.ts'
 import { systemClock } from '../../src/core/time.ts'
+import { lockCalls } from './lock-calls.ts'
 
 // A process that takes a lock and says so, one line a step; started by the lock's contract suite.
 // `once`: enters, proves that it is alone, leaves. `hold`: enters and stays until a line comes on stdin.
@@ -25,10 +25,7 @@ const environment = {
   uid: process.geteuid?.(),
 } as unknown as Environment
 
-const made =
-  mechanism === 'kernel'
-    ? kernelLock(loadLockAddon(process.platform, process.arch)!, false)
-    : linkLock(systemClock, process.pid)
+const made = mechanism === 'kernel' ? kernelLock(lockCalls, false) : linkLock(systemClock, process.pid)
 const lock = createLock(made, stateDir(environment), systemClock, process.pid)
 
 function say(line: string): void {

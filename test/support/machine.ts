@@ -6,7 +6,6 @@ import { onTestFinished } from 'vitest'
 import type { Environment } from '../../src/core/environment.ts'
 import { TokctlError } from '../../src/core/errors.ts'
 import { createLock, kernelLock } from '../../src/core/lock.ts'
-import { loadLockAddon } from '../../src/core/lock-addon.ts'
 import { createManager, type Manager } from '../../src/core/manager.ts'
 import { openOutcomes } from '../../src/core/outcome.ts'
 import { Secret } from '../../src/core/secret.ts'
@@ -17,6 +16,7 @@ import type { FetchRequest, TokenSource } from '../../src/source/source.ts'
 import { openJournal } from '../../src/store/journal-file.ts'
 import type { Store, StoreKey } from '../../src/store/store.ts'
 import { type FakeClock, fakeClock } from './clock.ts'
+import { lockCalls } from './lock-calls.ts'
 
 /** One minute, in milliseconds. */
 export const minute = 60_000
@@ -186,12 +186,7 @@ export function machine({ jitter = 0 } = {}): Machine {
       },
       lock: async () => {
         made.opened.lock++
-        return createLock(
-          kernelLock(loadLockAddon(process.platform, process.arch)!, false),
-          dirs,
-          clock,
-          process.pid,
-        )
+        return createLock(kernelLock(lockCalls, false), dirs, clock, process.pid)
       },
       timing: profile => ({
         refreshBeforeMs: profile.refresh_before_ms,

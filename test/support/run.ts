@@ -27,6 +27,16 @@ const { TOKCTL_TEST_PROGRAM: named } = process.env
 /** The program as a user starts it: on Node, or what TOKCTL_TEST_PROGRAM names. */
 export const program: readonly string[] = named === undefined ? onNode : [resolve(named)]
 
+/** The file of the program, or of another name that it answers to: what npm, or who unpacked it, puts on PATH. */
+export function programFile(name = 'tokctl'): string {
+  return named === undefined ? join(root, 'bin', `${name}.js`) : join(dirname(resolve(named)), name)
+}
+
+/** The same as words of a command line. */
+export function programNamed(name: string): string[] {
+  return named === undefined ? [process.execPath, programFile(name)] : [programFile(name)]
+}
+
 /** A home of its own for one test: configuration, state and everything else that is written. */
 export interface Scratch {
   /** Absolute, without links. */

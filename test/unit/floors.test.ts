@@ -25,7 +25,7 @@ const floors: readonly Floor[] = [
   },
   {
     name: 'files',
-    holds: /^core\/(state-dir|atomic-file|find-program|own-command|read-file|run-program)\.ts$/,
+    holds: /^core\/(state-dir|atomic-file|find-program|own-command|read-file|run-program|start-program)\.ts$/,
     on: ['words'],
   },
   { name: 'profile', holds: /^profile\//, on: ['words', 'files'] },
@@ -34,7 +34,7 @@ const floors: readonly Floor[] = [
   {
     name: 'heart',
     holds:
-      /^core\/(attempt|freshness|keep|lease|link-lock|lock|lock-addon|lock-calls|lock-embedded|look|manager|outcome|ports|recover|reject|renewal|sign-in|singleflight)\.ts$/,
+      /^core\/(attempt|freshness|keep|lease|link-lock|lock|lock-addon|lock-calls|lock-embedded|look|manager|outcome|ports|recover|reject|renewal|runtime|sign-in|singleflight)\.ts$/,
     on: ['words', 'files', 'profile'],
     and: interfaces,
   },
