@@ -9,6 +9,7 @@ import { performance } from 'node:perf_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
+import { addBinary, binaryCauses } from './bench-binary.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const node = process.execPath
@@ -19,6 +20,7 @@ const slowMs = 300
 
 /** Told under the table of a row that is not reached. */
 const causes = {
+  ...binaryCauses,
   hit: 'A hit adds 6 to 7 ms to the start of Node: `node:crypto` 2.4, reading and compiling the program 1.4, its modules 0.6, the configuration, record and decision 2. Where NODE_EXTRA_CA_CERTS is not set, Node itself needs but 22 ms, and `node:crypto` alone is more than a tenth of that.',
   helper:
     'To a hit come one file of the program, 25 KB, and stdin; git and docker also look for the URL in the configuration.',
@@ -184,6 +186,10 @@ async function main() {
     : 'oidc-agent is not installed'
   skip('beside it: `oidc-token` ÷ `node -e 0`', undefined, oidcAgent)
 
+  await addBinary({
+    ...{ add, skip, newHome, idleIn, server, keyring, scratch },
+    ...{ pairs, run, together, peakMemory, isInstalled },
+  })
   await addLibrary()
   write((performance.now() - begun) / 1000)
 }
@@ -267,9 +273,9 @@ async function crowds(n, server, home) {
   return found
 }
 
-async function together(call) {
+async function together(call, n = atOnce) {
   const begun = performance.now()
-  await Promise.all(Array.from({ length: atOnce }, () => run(call)))
+  await Promise.all(Array.from({ length: n }, () => run(call)))
   return performance.now() - begun
 }
 
@@ -299,7 +305,7 @@ async function startServer() {
   return state
 }
 
-function newHome(name, server, store = 'file', more = {}, profiles = 120) {
+function newHome(name, server, store = 'file', more = {}, profiles = 120, program = tokctl) {
   const path = join(scratch, name)
   mkdirSync(path, { mode: 0o700 })
   const config = join(path, 'config.toml')
@@ -329,8 +335,8 @@ match = ["https://${name}.example.com"]
   }
   return {
     env,
-    get: profile => ({ command: [...tokctl, 'get', profile], env }),
-    helper: (words, input) => ({ command: [...tokctl, 'helper', ...words.split(' ')], env, input }),
+    get: profile => ({ command: [...program, 'get', profile], env }),
+    helper: (words, input) => ({ command: [...program, 'helper', ...words.split(' ')], env, input }),
   }
 }
 

@@ -37,7 +37,7 @@ const runtimes = {
   'windows-x64': '@oven/bun-windows-x64',
 }
 /** `BUN_`, as x86-64 compares it: cmpb $imm8,disp8(%reg), a jump after each. */
-const enginePrefix =
+const prefixOnX64 =
   /\x80[\x38-\x3f]\x24?B[\s\S]{2,8}?\x80[\x78-\x7f]\x24?\x01U[\s\S]{2,8}?\x80[\x78-\x7f]\x24?\x02N[\s\S]{2,8}?\x80[\x78-\x7f]\x24?\x03_/g
 const helpers = ['cargo-credential', 'docker-credential', 'git-credential', 'terraform-credentials']
 
@@ -82,7 +82,9 @@ function compile(target, file) {
   const { status, error, stdout, stderr } = spawnSync(
     compiler,
     [
-      ...['build', join(root, 'src', 'bun.ts'), '--compile', '--minify', '--bytecode', '--format=cjs'],
+      ...['build', join(root, 'src', 'bun.ts'), '--compile', '--minify', '--bytecode'],
+      // Chunks, so that a hit loads what a hit needs; they are modules.
+      ...['--format=esm', '--splitting'],
       ...[`--target=bun-${target}`, `--compile-executable-path=${runtime}`, `--outfile=${temporary}`],
       ...['dotenv', 'bunfig', 'tsconfig', 'package-json'].map(each => `--no-compile-autoload-${each}`),
       ...['--define', `__VERSION__=${JSON.stringify(version)}`],
@@ -133,15 +135,40 @@ function withoutVariables(runtime, target) {
     runtime[at] = 0x3d
     renamed++
   }
-  // Where the prefix of its engine's options is compared character by character.
-  if (/x64/.test(target)) {
-    const [at, ...more] = [...runtime.toString('latin1').matchAll(enginePrefix)].map(({ index }) => index)
-    if (at === undefined || more.length > 0)
-      throw new Error(`${target}: the engine's options are read in another way`)
-    runtime[runtime.indexOf(0x42, at)] = 0x3d
-  }
+  const places = enginePrefixes(runtime, target)
+  if (places.length !== 1) throw new Error(`${target}: the engine's options are read in another way`)
+  places[0].rename()
   if (renamed < 100) throw new Error(`${target}: the runtime's variables are not where they were`)
   return runtime
+}
+
+/** Where the code compares the prefix of the engine's own options, `BUN_JSC_`, which stands in it character by character. */
+function enginePrefixes(runtime, target) {
+  if (target.includes('x64')) {
+    return [...runtime.toString('latin1').matchAll(prefixOnX64)].map(({ index }) => ({
+      rename: () => runtime.writeUInt8(0x3d, runtime.indexOf('B', index)),
+    }))
+  }
+  // cmp wN, #imm12
+  const compares = (at, char) =>
+    at + 4 <= runtime.length && (runtime.readUInt32LE(at) & 0xfffffc1f) >>> 0 === compareWith(char)
+  const found = []
+  for (let at = 0; at + 4 <= runtime.length; at += 4) {
+    if (!compares(at, 'B')) continue
+    let last = at
+    for (const char of 'UN_JSC') {
+      last =
+        [4, 8, 12, 16, 20].map(further => last + further).find(next => compares(next, char)) ?? Number.NaN
+    }
+    if (Number.isNaN(last)) continue
+    const register = runtime.readUInt32LE(at) & 0x3e0
+    found.push({ rename: () => runtime.writeUInt32LE((compareWith('=') | register) >>> 0, at) })
+  }
+  return found
+}
+
+function compareWith(char) {
+  return (0x7100001f | (char.charCodeAt(0) << 10)) >>> 0
 }
 
 function linkHelpers() {

@@ -178,15 +178,15 @@ async function routeOf(
       { hint: `add "${upstream}" to its match, or take another profile`, profile: profile.name },
     )
   }
+  if (listen.kind === 'inherited' && !isActivated(environment)) {
+    throw new TokctlError('usage', `proxy "${name}": the service manager opened no socket`, {
+      hint: 'start it by a .socket unit with one ListenStream, or name an address: --listen 127.0.0.1:8080',
+    })
+  }
   if (listen.kind === 'inherited' && !runtime.takesOpenSockets) {
     const what = 'takes no socket that a service manager opened'
     throw new TokctlError('usage', `proxy "${name}": this program, which is one file, ${what}`, {
       hint: 'start the one on Node, or name an address: --listen 127.0.0.1:8080',
-    })
-  }
-  if (listen.kind === 'inherited' && !isActivated(environment)) {
-    throw new TokctlError('usage', `proxy "${name}": the service manager opened no socket`, {
-      hint: 'start it by a .socket unit with one ListenStream, or name an address: --listen 127.0.0.1:8080',
     })
   }
   if (listen.kind === 'tcp' && !tellsUsers(environment) && client_auth === undefined) {

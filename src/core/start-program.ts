@@ -12,9 +12,13 @@ export async function startProgram(
   args: readonly string[],
   options: SpawnOptions,
 ): Promise<ChildProcess> {
-  const child = spawn(file, args, options)
-  if (child.pid !== undefined) return child
-  const [error] = (await once(child, 'error')) as [NodeJS.ErrnoException]
-  if (error.code !== 'ENOEXEC') throw error
-  return spawn('/bin/sh', [file, ...args], options)
+  try {
+    const child = spawn(file, args, options)
+    if (child.pid !== undefined) return child
+    const [error] = await once(child, 'error')
+    throw error
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOEXEC') throw error
+    return spawn('/bin/sh', [file, ...args], options)
+  }
 }

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, realpathSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { type Corp, corp } from '../support/corp.ts'
+import { type Corp, clientProfile, corp } from '../support/corp.ts'
 import { oneFile, type RunResult, run } from '../support/run.ts'
 
 const [file] = oneFile as [string]
@@ -142,4 +142,24 @@ describe('the runtime in it', () => {
     expect(traced.stderr).not.toMatch(/"(\.env|bunfig|package\.json|tsconfig|node_modules)|\/here[/"]/)
     expect(traced.stderr).not.toMatch(/bind\(|listen\(|AF_INET/)
   })
+})
+
+test('takes no socket of a service manager, and says so: its runtime would listen at another one', async () => {
+  const { at, options } = await corp()
+  at.writeConfig(`${clientProfile('corp', 'http://127.0.0.1:9/token')}
+[proxy.api]
+profile = "corp"
+listen = "systemd"
+upstream = "https://api.example.com"
+`)
+  const activated = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@" 3<&0'
+  const { code, stderr } = await run(['proxy', 'api'], {
+    ...options,
+    program: ['sh', '-c', activated, ...oneFile],
+  })
+  expect(code).toBe(2)
+  expect(stderr).toContain(
+    'proxy "api": this program, which is one file, takes no socket that a service manager opened',
+  )
+  expect(stderr).toContain('start the one on Node, or name an address: --listen 127.0.0.1:8080')
 })

@@ -91,6 +91,7 @@ export async function startProxy(options: ProxyOptions = {}): Promise<ProxyServe
     requests,
     close: async () => {
       for (const socket of sockets) socket.destroy()
+      if (!listener.listening) return
       listener.close()
       await once(listener, 'close')
     },

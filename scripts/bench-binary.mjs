@@ -1,0 +1,160 @@
+// The rows of `npm run bench` for the program as one file, beside the C and Go programs that do the same, in the same run.
+import { spawnSync } from 'node:child_process'
+import { cpSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { performance } from 'node:perf_hooks'
+import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+
+const file = join(dirname(dirname(fileURLToPath(import.meta.url))), 'dist', 'bin', 'tokctl')
+const gitSources = '/usr/share/doc/git/contrib/credential/libsecret'
+const slowMs = 500
+
+/** Told under the table of a row that is not reached. */
+export const binaryCauses = {
+  oneFile: 'The one file: CONTRIBUTING has what of a hit is the runtime, what the bus, and what is ours.',
+}
+
+/** Adds the rows; `bench` has what all rows are taken with. */
+export async function addBinary(bench) {
+  const { add, skip, newHome, server, keyring, scratch, pairs, run, peakMemory, isInstalled } = bench
+  const cause = { cause: 'oneFile' }
+  const named = name => `one file: ${name}`
+  const plain = newHome('one-file', server, 'file', {}, 120, [file])
+  server.answer = { lifeS: 3600, afterMs: 0 }
+  await run(plain.get('p0'))
+  add(
+    named('hit, file store ÷ `node -e 0`'),
+    undefined,
+    await pairs(40, bench.idleIn(plain), plain.get('p0')),
+  )
+
+  const rows = {
+    keychain: [named('hit, Secret Service ÷ `secret-tool lookup`'), 1],
+    file: [named('hit, file store ÷ `secret-tool lookup`'), 0.7],
+    crowd: n => [named(`${n} hits at once, Secret Service ÷ as many \`secret-tool lookup\``), 1.1],
+    git: [named('`git-credential-tokctl get`, hit, Secret Service ÷ `git-credential-libsecret get`'), 1],
+    docker: [
+      named('`docker-credential-tokctl get`, hit, Secret Service ÷ `docker-credential-secretservice get`'),
+      1,
+    ],
+  }
+  if (typeof keyring === 'string') {
+    for (const row of [rows.keychain, rows.file, rows.crowd(50), rows.crowd(200), rows.git, rows.docker]) {
+      skip(...row, keyring)
+    }
+  } else {
+    const kept = newHome('one-file-kept', server, 'keychain', keyring.env, 120, [file])
+    await run(kept.get('p0'))
+    const lookup = {
+      command: ['secret-tool', 'lookup', 'service', 'tokctl', 'account', 'p0'],
+      env: keyring.env,
+    }
+    add(...rows.keychain, await pairs(60, lookup, kept.get('p0')), cause)
+    add(...rows.file, await pairs(60, lookup, plain.get('p0')), cause)
+    for (const [n, rounds] of [
+      [50, 9],
+      [200, 5],
+    ]) {
+      const together = call => () => bench.together(call, n)
+      add(
+        ...rows.crowd(n),
+        await pairs(rounds, together(lookup), together(kept.get('p0')), call => call()),
+        cause,
+      )
+    }
+    const asked = 'protocol=https\nhost=p0.example.com\nusername=oauth2\n'
+    const git = gitHelper(scratch)
+    if (git.missing !== undefined) skip(...rows.git, git.missing)
+    else {
+      const env = kept.env
+      await run({ command: [git.file, 'store'], env, input: `${asked}password=hush\n` })
+      const ours = [join(dirname(file), 'git-credential-tokctl'), 'get']
+      await run({ command: ours, env, input: asked })
+      add(
+        ...rows.git,
+        await pairs(
+          40,
+          { command: [git.file, 'get'], env, input: asked },
+          { command: ours, env, input: asked },
+        ),
+        cause,
+      )
+    }
+    if (!isInstalled('docker-credential-secretservice')) {
+      skip(...rows.docker, 'docker-credential-secretservice is not installed')
+    } else {
+      const env = kept.env
+      const theirs = word => ['docker-credential-secretservice', word]
+      const item = { ServerURL: 'https://p0.example.com', Username: 'oauth2', Secret: 'hush' }
+      await run({ command: theirs('store'), env, input: JSON.stringify(item) })
+      const ours = [join(dirname(file), 'docker-credential-tokctl'), 'get']
+      const input = item.ServerURL
+      add(
+        ...rows.docker,
+        await pairs(40, { command: theirs('get'), env, input }, { command: ours, env, input }),
+        cause,
+      )
+    }
+  }
+
+  const post = {
+    command: [
+      ...['curl', '--silent', '--show-error', '--fail', '--user', 'p0:hush'],
+      ...['--data', 'grant_type=client_credentials&scope=api.read+api.write', server.url],
+    ],
+    env: { PATH: process.env.PATH, HOME: scratch },
+  }
+  const cold = [named('cold, one request to loopback ÷ `curl` making the same'), 2]
+  let fresh = 1
+  if (isInstalled('curl')) add(...cold, await pairs(40, post, () => plain.get(`p${fresh++}`)), cause)
+  else skip(...cold, 'curl is not installed')
+
+  add(
+    named(`50 at once, expired, server answers after ${slowMs} ms: wall − ${slowMs} ms ÷ 50 hits at once`),
+    1.3,
+    await expired(bench, plain),
+    cause,
+  )
+  if (isInstalled('time')) {
+    add(
+      named('peak memory of a hit ÷ `node -e 0`'),
+      undefined,
+      await pairs(11, bench.idleIn(plain), plain.get('p0'), peakMemory),
+      { unit: 'MB' },
+    )
+  }
+}
+
+async function expired({ server, run, together }, home) {
+  const found = []
+  for (let i = 0; i < 5; i++) {
+    const call = home.get(`crowd${i}`)
+    server.answer = { lifeS: 1, afterMs: 0 }
+    await run(call)
+    await pause(1100)
+    server.answer = { lifeS: 3600, afterMs: slowMs }
+    const before = server.requests
+    const begun = performance.now()
+    await together(call, 50)
+    const value = performance.now() - begun - slowMs
+    if (server.requests !== before + 1) throw new Error(`${server.requests - before} requests instead of one`)
+    server.answer = { lifeS: 3600, afterMs: 0 }
+    found.push({ base: await together(call, 50), value })
+  }
+  return found
+}
+
+/** git's own helper for the Secret Service, which Debian brings as its source. */
+function gitHelper(scratch) {
+  const to = join(scratch, 'git-credential-libsecret')
+  try {
+    cpSync(gitSources, to, { recursive: true })
+  } catch {
+    return { missing: 'git brings no source of git-credential-libsecret here' }
+  }
+  const { status } = spawnSync('make', ['-C', to], { stdio: 'ignore' })
+  if (status !== 0)
+    return { missing: 'git-credential-libsecret cannot be compiled here: it wants libsecret-1-dev' }
+  return { file: join(to, 'git-credential-libsecret') }
+}
