@@ -45,6 +45,14 @@ export const filesNotRun = [
 
 /** Tests of files that are run: pattern of the name, with its groups before it. */
 export const testsNotRun = [
+  [
+    'PS384 with a key that is bound to it',
+    'Bun has no keys that are bound to RSA-PSS; a test of the one file holds what is said',
+  ],
+  ['chooses for a key of type pss', 'as above'],
+  ['PS256 with a key made for SHA-384', 'as above'],
+  ['RS256 with an RSA-PSS key', 'as above'],
+  ['a curve of no algorithm', 'Bun has no keys on secp256k1'],
   ['it loads neither commander nor the network', 'asks Node for its list of modules'],
   ["a helper's hit reads what a hit reads and one file more", 'is about the files that Node reads'],
   ['a program that is in our place has our process id', 'asks the runtime of the tests what it can do'],

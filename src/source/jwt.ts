@@ -79,6 +79,12 @@ function readPrivateKey({ key, keyName }: Signing): KeyObject {
     if (/-----BEGIN (RSA )?PUBLIC KEY|-----BEGIN CERTIFICATE/.test(text)) {
       throw misfit(`${keyName} is a public key or a certificate, which cannot sign`, 'give the private key')
     }
+    if (code === 'ERR_OSSL_EVP_UNSUPPORTED_ALGORITHM') {
+      throw misfit(
+        `${keyName} is a key of a type that this program cannot use`,
+        'one that is bound to RSA-PSS works with tokctl on Node; a plain RSA key with signing_alg = "PS256" here too',
+      )
+    }
     throw misfit(`${keyName} is not a private key (PEM or JWK)`)
   }
 }

@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, realpathSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -162,4 +163,20 @@ upstream = "https://api.example.com"
     'proxy "api": this program, which is one file, takes no socket that a service manager opened',
   )
   expect(stderr).toContain('start the one on Node, or name an address: --listen 127.0.0.1:8080')
+})
+
+test('a key that is bound to RSA-PSS, which its runtime does not know, is told as such', async () => {
+  const { privateKey } = generateKeyPairSync('rsa-pss', {
+    modulusLength: 2048,
+    publicKeyEncoding: { format: 'pem', type: 'spki' },
+    privateKeyEncoding: { format: 'pem', type: 'pkcs8' },
+  })
+  const { auth, at, options } = await corp()
+  const profile = clientProfile('corp', auth.tokenEndpoint)
+  at.writeConfig(profile.replace('client_secret =', 'client_auth = "private_key_jwt"\nprivate_key ='))
+  const env = { CORP_SECRET: privateKey }
+  const { code, stderr } = await run(['get', 'corp'], { ...options, program: oneFile, env })
+  expect(code).toBe(3)
+  expect(stderr).toContain('private_key is a key of a type that this program cannot use')
+  expect(auth.requests).toEqual([])
 })
