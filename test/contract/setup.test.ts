@@ -15,6 +15,7 @@ import { describe, expect, test } from 'vitest'
 import { ahead, type Corp, corp } from '../support/corp.ts'
 import {
   program,
+  programFile,
   type RunOptions,
   type RunResult,
   run,
@@ -417,7 +418,7 @@ describe('git', () => {
     await setup('git')
     const path = join(at.home, '.gitconfig')
     // Ours is gone from where it was, and another one answers.
-    const gone = readFileSync(path, 'utf8').replace(program[1]!, '/gone/tokctl.js')
+    const gone = readFileSync(path, 'utf8').replace(programFile(), '/gone/tokctl.js')
     const other = '\thelper = "!f() { test $1 = get && echo username=u && echo password=other; }; f"\n'
     writeFileSync(path, gone + other)
     const { stdout } = await run(['setup', '--list', 'git', '--json'], options)
