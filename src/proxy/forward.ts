@@ -142,6 +142,8 @@ export class Exchange {
 
   /** Ends both sides. */
   abort(): void {
+    // Not the answer alone: Bun would say 200 first.
+    this.incoming.socket.destroy()
     this.outgoing.destroy()
   }
 
