@@ -10,7 +10,7 @@ import {
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ahead, clientProfile, corp } from '../support/corp.ts'
-import { run, type Scratch, type Started, start } from '../support/run.ts'
+import { program, run, type Scratch, type Started, start } from '../support/run.ts'
 
 /** Resolves once there is such a file with something in it. */
 async function appeared(path: string, what: RegExp = /./): Promise<string> {
@@ -113,16 +113,37 @@ describe('a token file', () => {
   })
 
   test('stays whole when the watch is killed in the middle of writing', async () => {
-    const { at, auth, options } = await corp()
-    auth.expiresIn = 2
+    const { at, options } = await corp()
     const file = join(at.path, 'token')
-    for (let i = 0; i < 3; i++) {
-      const watch = start(['watch', 'corp', '--file', file], options)
-      await appeared(file, /^token-\d+$/)
-      watch.kill('SIGKILL')
-      await watch.done
-      expect(readFileSync(file, 'utf8')).toMatch(/^token-\d+$/)
+    const log = join(at.path, 'strace.log')
+    // Not with --seccomp-bpf: no signal is injected then.
+    const trace = ['strace', '-f', '-qq', '-y', '-o', log, '-e']
+    const once = (inject: string[] = []) =>
+      run(['watch', 'corp', '--once', '--file', file], {
+        ...options,
+        program: [...trace, 'trace=fchmod,fsync,rename', ...inject, ...program],
+      })
+    await once()
+    expect(readFileSync(file, 'utf8')).toBe('token-1')
+    await run(['refresh', 'corp'], options)
+    await once()
+    const calls = readFileSync(log, 'utf8').split('\n')
+    const steps = calls.flatMap((line, i) => {
+      const [, name] = /^\d+ +(\w+)\(/.exec(line) ?? []
+      const before = calls.slice(0, i + 1).filter(other => other.includes(` ${name}(`))
+      return name !== undefined && line.includes(`${file}.`)
+        ? [`${name}:signal=KILL:when=${before.length}`]
+        : []
+    })
+    expect(steps.map(step => step.split(':')[0])).toEqual(['fchmod', 'fsync', 'rename'])
+    for (const step of steps) {
+      const old = readFileSync(file, 'utf8')
+      await run(['refresh', 'corp'], options)
+      expect((await once(['-e', `inject=${step}`])).code).not.toBe(0)
+      expect(readFileSync(file, 'utf8')).toBe(old)
     }
+    expect((await once()).code).toBe(0)
+    expect(readFileSync(file, 'utf8')).toBe('token-5')
   })
 })
 
