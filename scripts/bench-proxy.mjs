@@ -84,7 +84,11 @@ async function million() {
     const kib = field => Number(new RegExp(`${field}:\\s+(\\d+)`).exec(text)[1])
     rows.push([done, kib('VmRSS') / 1024, kib('VmHWM') / 1024])
     console.log(...rows.at(-1))
+    writeMemory(rows)
   }
+}
+
+function writeMemory(rows) {
   const text = `${memoryHead}
 
 \`npm run bench:proxy -- --million\`: one process, 64 connections at a time, resident memory as the kernel tells it.
