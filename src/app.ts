@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { writeFileAtomic } from './core/atomic-file.ts'
 import type { Environment } from './core/environment.ts'
 import { printable, TokctlError } from './core/errors.ts'
@@ -214,8 +214,11 @@ export function createApp(options: AppOptions): App {
   async function sourcePorts(own: Profile): Promise<SourcePorts> {
     const { createResolver } = await import('./profile/resolve.ts')
     // Most sources start no program, and what starts one costs a millisecond to load.
-    const run: RunProgram = async call =>
-      (await import('./core/run-program.ts')).runProgram({ ...call, env: await environmentFor(own) })
+    const run: RunProgram = async call => {
+      const place = own.name.includes('@') ? await projectDirectory() : {}
+      const { runProgram } = await import('./core/run-program.ts')
+      return runProgram({ ...call, ...place, env: await environmentFor(own) })
+    }
     const resolve = createResolver({
       environment,
       run,
@@ -236,6 +239,12 @@ export function createApp(options: AppOptions): App {
       run,
       trace: notices.trace,
     }
+  }
+
+  // What a project runs was shown, and is held, as it stands there: another directory of it may have a file of that name.
+  async function projectDirectory(): Promise<{ cwd?: string }> {
+    const file = (await import('./profile/project.ts')).findProject(environment)
+    return file === undefined ? {} : { cwd: dirname(file) }
   }
 
   async function send(): Promise<Send> {

@@ -5,6 +5,8 @@ export interface ProgramCall {
   readonly command: readonly string[]
   /** The whole environment of the child. */
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Where it runs; our own working directory without it. Absolute. */
+  readonly cwd?: string
   /** What it reads on stdin, which is empty without it. */
   readonly input?: string
   readonly timeoutMs: number

@@ -25,6 +25,7 @@ export const runProgram: RunProgram = async call => {
   const file = findProgram(name, call.env)
   const child = await startProgram(file, args, {
     env: call.env as NodeJS.ProcessEnv,
+    ...(call.cwd === undefined ? {} : { cwd: call.cwd }),
     stdio: [call.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     detached: !isWindows,
     windowsHide: true,

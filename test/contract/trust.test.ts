@@ -321,8 +321,10 @@ default_ttl = "1s"
     code: 0,
     stderr: expect.stringContaining('runs: sh token.sh'),
   })
-  // The first token may still be fresh.
-  expect((await tokctl(['get', 'run', '--force'])).stdout).toBe('of-another\n')
+  // The first token may still be fresh. A script of that name elsewhere in the project was never shown.
+  at.write('home/src/shop/deep/token.sh', 'echo of-the-deep\n')
+  const forced = await tokctl(['get', 'run', '--force'], { cwd: join(directory, 'deep') })
+  expect(forced).toMatchObject({ code: 0, stdout: 'of-another\n' })
 })
 
 test('what a project would make one believe is held too: its authorities and key files by their bytes, what is not there yet by its place', async () => {
