@@ -12,7 +12,8 @@ const slowMs = 500
 
 /** Told under the table of a row that is not reached. */
 export const binaryCauses = {
-  oneFile: 'The one file: CONTRIBUTING has what of a hit is the runtime, what the bus, and what is ours.',
+  oneFile:
+    'The one file, in milliseconds of processor: the runtime alone 5.0, `node:fs` 0.9, ours 3.5; the file store wants `node:crypto` (3.5), the Secret Service `node:net` (3.0) and a conversation of 9, a request `node:http` (6.6), each of them to be loaded at every start. CONTRIBUTING has what was tried, and the next step.',
 }
 
 /** Adds the rows; `bench` has what all rows are taken with. */
@@ -52,17 +53,6 @@ export async function addBinary(bench) {
     }
     add(...rows.keychain, await pairs(60, lookup, kept.get('p0')), cause)
     add(...rows.file, await pairs(60, lookup, plain.get('p0')), cause)
-    for (const [n, rounds] of [
-      [50, 9],
-      [200, 5],
-    ]) {
-      const together = call => () => bench.together(call, n)
-      add(
-        ...rows.crowd(n),
-        await pairs(rounds, together(lookup), together(kept.get('p0')), call => call()),
-        cause,
-      )
-    }
     const asked = 'protocol=https\nhost=p0.example.com\nusername=oauth2\n'
     const git = gitHelper(scratch)
     if (git.missing !== undefined) skip(...rows.git, git.missing)
@@ -95,6 +85,21 @@ export async function addBinary(bench) {
         await pairs(40, { command: theirs('get'), env, input }, { command: ours, env, input }),
         cause,
       )
+    }
+    for (const [n, rounds] of [
+      [50, 9],
+      [200, 5],
+    ]) {
+      const together = call => () => bench.together(call, n)
+      try {
+        add(
+          ...rows.crowd(n),
+          await pairs(rounds, together(lookup), together(kept.get('p0')), ms => ms),
+          cause,
+        )
+      } catch (error) {
+        skip(...rows.crowd(n), `a process of the crowd failed: ${error.message.trim().split('\n')[0]}`)
+      }
     }
   }
 

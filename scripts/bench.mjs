@@ -45,6 +45,11 @@ try {
 
 async function main() {
   const server = await startServer()
+  if (process.argv.includes('--one-file')) {
+    // To look at while working: printed, and not written down.
+    await addOneFile(server, await startKeyring())
+    return
+  }
   const home = newHome('home', server)
   const begun = performance.now()
 
@@ -186,12 +191,16 @@ async function main() {
     : 'oidc-agent is not installed'
   skip('beside it: `oidc-token` ÷ `node -e 0`', undefined, oidcAgent)
 
-  await addBinary({
+  await addOneFile(server, keyring)
+  await addLibrary()
+  write((performance.now() - begun) / 1000)
+}
+
+function addOneFile(server, keyring) {
+  return addBinary({
     ...{ add, skip, newHome, idleIn, server, keyring, scratch },
     ...{ pairs, run, together, peakMemory, isInstalled },
   })
-  await addLibrary()
-  write((performance.now() - begun) / 1000)
 }
 
 /** In memory: a process of its own, which measures both in turn. */

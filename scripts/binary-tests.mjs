@@ -53,6 +53,7 @@ export const testsNotRun = [
   ['chooses for a key of type pss', 'as above'],
   ['PS256 with a key made for SHA-384', 'as above'],
   ['RS256 with an RSA-PSS key', 'as above'],
+  ['a direct request for client credentials loads nothing beside', 'asks Node for its list of modules'],
   ['of three hundred requests nothing stays behind', 'counts objects with an instrument of V8'],
   ['a curve of no algorithm', 'Bun has no keys on secp256k1'],
   ['it loads neither commander nor the network', 'asks Node for its list of modules'],

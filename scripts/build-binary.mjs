@@ -21,6 +21,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { installedBun } from './installed-bun.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const out = join(root, 'dist', 'bin')
@@ -109,8 +110,8 @@ function runtimeFile(target) {
   const name = runtimes[target]
   if (name === undefined) throw new Error(`Bun has no runtime for ${target}`)
   const program = target.startsWith('windows') ? 'bun.exe' : 'bun'
-  const installed = join(root, 'node_modules', ...name.split('/'), 'bin', program)
-  if (existsSync(installed)) return installed
+  const installed = target === thisMachine() ? installedBun(name) : undefined
+  if (installed !== undefined) return installed
   const unpacked = join(scratch, name.replace('/', '-'))
   if (!existsSync(unpacked)) {
     mkdirSync(unpacked)

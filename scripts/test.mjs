@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { byProgram, byRuntime, filesNotRun, testsNotRun } from './binary-tests.mjs'
+import { installedBun } from './installed-bun.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
@@ -109,7 +110,9 @@ async function testBinary() {
   const inside = byRuntime.flatMap(file => ['--exclude', file])
   const program = { TOKCTL_TEST_PROGRAM: join(root, 'dist', 'bin', 'tokctl') }
   await runTests([...byProgram, ...inside, ...notRun, ...names, ...args], { env: program, leftOut })
-  const bun = join(root, 'node_modules', '@oven', `bun-${process.platform}-${process.arch}`, 'bin', 'bun')
+  const cpu = process.arch === 'arm64' ? 'aarch64' : process.arch
+  const bun = installedBun(`@oven/bun-${process.platform}-${cpu}`)
+  if (bun === undefined) return void fail('Bun is not installed: run npm ci')
   await runTests([...byRuntime, ...notRun, ...names, ...args], { runtime: bun, leftOut })
 }
 
