@@ -28,7 +28,7 @@ export const clientAuthField = 'x-tokctl-auth'
 
 /** Tells why a request may not pass; `undefined` where it may. */
 export function refusalOf(
-  { method = '', url = '', headers, rawHeaders }: IncomingMessage,
+  { method = '', url = '', headers, rawHeaders, httpVersionMajor }: IncomingMessage,
   { hosts, clientSecret }: Admission,
 ): Refusal | undefined {
   if (method === 'TRACE' || method === 'CONNECT') {
@@ -37,7 +37,11 @@ export function refusalOf(
   if (!isPlainPath(url)) {
     return { status: 400, reason: 'target', message: 'the request target must be a path, written plainly' }
   }
-  const { host, origin } = headers
+  const { host, origin, 'transfer-encoding': coding } = headers
+  // Another coding would be taken off the header and left on the body.
+  if (httpVersionMajor !== 1 || (coding !== undefined && coding.toLowerCase() !== 'chunked')) {
+    return { status: 400, reason: 'framing', message: 'requests are HTTP/1, and chunked at most' }
+  }
   if (count(rawHeaders, 'host') !== 1) {
     return { status: 400, reason: 'host', message: 'a request has one Host' }
   }

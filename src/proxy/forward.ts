@@ -73,7 +73,7 @@ export class Exchange {
     if (hasBody(incoming)) {
       this.clientsTurn()
       // Whoever waits for this word has not been let in before (RFC 9110 §10.1.1).
-      const expects = incoming.headers.expect !== undefined
+      const expects = /^100-continue$/i.test(incoming.headers.expect ?? '')
       const taken = takeBody(incoming, route.maxBodyBytes, {
         onBegin: () => expects && outgoing.writeContinue(),
         onProgress: () => this.clientsTurn(),
@@ -203,7 +203,6 @@ class Attempt implements Dispatcher.DispatchHandler {
     // Early hints and the like are for the connection that they came on.
     if (status < 200) return
     if (status === 401 && this.#isFirst && this.#replace()) return
-    this.#isAnswering = true
     this.#exchange.upstreamsTurn()
     const fields = answerFields(controller.rawHeaders)
     this.#left = lengthIn(fields)
@@ -212,7 +211,11 @@ class Attempt implements Dispatcher.DispatchHandler {
       const announced = announcedTrailers(controller.rawHeaders)
       if (announced !== undefined) fields.push('trailer', announced)
     }
-    outgoing.writeHead(status, reason ?? '', fields)
+    // Node keeps a reason that it refuses, and would refuse our own answer for it.
+    outgoing.writeHead(status, /[^\t\x20-\x7e\x80-\xff]/.test(reason ?? '') ? '' : (reason ?? ''), fields)
+    this.#isAnswering = true
+    // Without a body whatever its length says (RFC 9110 §15.4.5): undici would wait for it, and fail.
+    if (status === 204 || status === 304) this.#end()
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -253,6 +256,7 @@ class Attempt implements Dispatcher.DispatchHandler {
   onResponseError(_: unknown, error: Error): void {
     if (this.#discarded !== undefined || this.#exchange.hasLeft) return
     const { incoming, outgoing, forwarding } = this.#exchange
+    if (outgoing.writableEnded) return
     // The client must not take what it has for the whole.
     if (this.#isAnswering) return void breakOff(outgoing)
     if (error instanceof BodyFailure) return void answerFailure(outgoing, error.status, 'body', error.message)

@@ -8,6 +8,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { TokctlError } from '../../src/core/errors.ts'
 import { Secret } from '../../src/core/secret.ts'
 import { proxyBefore, scriptedTokens, sendRaw, startUpstream } from '../support/proxy-route.ts'
+import { startRawServer } from '../support/raw-server.ts'
 
 interface Said {
   readonly status: number
@@ -323,6 +324,37 @@ describe('an upstream', () => {
       headers: { 'tokctl-error': 'upstream_closed' },
     })
     expect(upstream.seen.filter(({ url }) => url === '/post')).toHaveLength(1)
+  })
+
+  test.each([
+    [
+      '204, with a length that it should not have',
+      'HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n',
+      /^HTTP\/1\.1 204 /,
+    ],
+    [
+      '304, with the length of what it stands for',
+      'HTTP/1.1 304 Same\r\nContent-Length: 5\r\n\r\n',
+      /^HTTP\/1\.1 304 /,
+    ],
+    ['a reason that is none', 'HTTP/1.1 200 \x01\r\nContent-Length: 2\r\n\r\nok', /^HTTP\/1\.1 200 /],
+    [
+      'two ways of framing',
+      'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+      /^HTTP\/1\.1 502 /,
+    ],
+    [
+      'an upgrade that nobody asked for',
+      'HTTP/1.1 101 Now\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n',
+      /^HTTP\/1\.1 502 /,
+    ],
+    ['no HTTP', 'SSH-2.0-x\r\n\r\n', /^HTTP\/1\.1 502 /],
+  ])('that answers %s does no harm', async (_, answer, said) => {
+    const upstream = await startRawServer(answer)
+    onTestFinished(() => upstream.close())
+    const { port } = await proxyBefore(`http://127.0.0.1:${upstream.port}`, scriptedTokens())
+    const asked = `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\n\r\n`
+    expect(await sendRaw(port, asked)).toMatch(said)
   })
 
   test('that dies in mid-body ends the client’s connection too, so that nobody takes a part for the whole', async () => {

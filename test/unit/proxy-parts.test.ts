@@ -17,7 +17,13 @@ const hosts = hostsOf('127.0.0.1', 7777)
 function request(fields: readonly [string, string][], method = 'GET', url = '/v1/me'): IncomingMessage {
   const headers: Record<string, string> = {}
   for (const [name, value] of fields) headers[name.toLowerCase()] ??= value
-  return { method, url, headers, rawHeaders: fields.flat() } as unknown as IncomingMessage
+  return {
+    method,
+    url,
+    headers,
+    rawHeaders: fields.flat(),
+    httpVersionMajor: 1,
+  } as unknown as IncomingMessage
 }
 
 const here: [string, string] = ['Host', '127.0.0.1:7777']
@@ -65,6 +71,7 @@ test('what frames a request in two ways, or ends a line in another, is never let
     `Content-Length: ${inside.length}\r\nTransfer-Encoding: chunked`,
     `Transfer-Encoding: chunked\r\nContent-Length: ${inside.length}`,
     'Transfer-Encoding: chunked, identity',
+    'Transfer-Encoding: gzip, chunked',
     'Transfer-Encoding: identity, chunked\r\nTransfer-Encoding: x',
     'Transfer-Encoding: \x0bchunked',
     'Transfer-Encoding : chunked',
