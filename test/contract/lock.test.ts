@@ -23,19 +23,23 @@ import { lockCalls } from '../support/lock-calls.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 // Below node_modules, so that the worker finds the addon.
-const worker = join(root, 'node_modules', '.cache', 'tokctl-test', 'lock-worker.mjs')
+const workers = join(root, 'node_modules', '.cache', `tokctl-test-${process.pid}`)
+const worker = join(workers, 'lock-worker.js')
 
 beforeAll(async () => {
   await build({
     entryPoints: [join(root, 'test', 'support', 'lock-worker.ts')],
-    outfile: worker,
+    outdir: workers,
     bundle: true,
+    // What the other runtime has is loaded there alone.
+    splitting: true,
     platform: 'node',
     format: 'esm',
     external: ['bun:ffi'],
   })
+  writeFileSync(join(workers, 'package.json'), '{"type":"module"}')
 })
-afterAll(() => rmSync(dirname(worker), { recursive: true, force: true }))
+afterAll(() => rmSync(workers, { recursive: true, force: true }))
 
 describe.each(['kernel', 'link'])('the %s lock', mechanism => {
   function home(): string {
