@@ -190,7 +190,7 @@ function readWords(text: string): string[] | undefined {
 }
 
 function sinkOf(profile: Profile, options: WatchOptions, asked: Asked, context: CommandContext): Sink {
-  const { environment } = context
+  const { environment, clock } = context
   const path =
     options.file === undefined
       ? undefined
@@ -207,7 +207,7 @@ function sinkOf(profile: Profile, options: WatchOptions, asked: Asked, context: 
     async publish(token) {
       if (path !== undefined) {
         makeDirectories(dirname(path))
-        writeTokenFile(path, fileContent(token, form), environment.pid)
+        writeTokenFile(path, fileContent(token, form), environment.pid, clock.now())
       }
       await runHook(
         asked.onChange,

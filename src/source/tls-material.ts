@@ -1,5 +1,4 @@
 import { TokctlError } from '../core/errors.ts'
-import { readRegularFile } from '../core/read-file.ts'
 import type { TlsKeys } from '../profile/profile.ts'
 import type { SourcePorts } from './source.ts'
 import type { TlsMaterial } from './transport.ts'
@@ -16,7 +15,7 @@ export async function readTlsMaterial(
   signal: AbortSignal | undefined,
 ): Promise<TlsMaterial | undefined> {
   if (ca_file === undefined && client_certificate === undefined && client_key === undefined) return undefined
-  const ca = ca_file === undefined ? undefined : readAuthorities(ca_file)
+  const ca = ca_file === undefined ? undefined : await readAuthorities(ca_file)
   const cert =
     client_certificate === undefined ? undefined : (await resolve(client_certificate, signal)).expose()
   // The key may stand in the certificate's own file.
@@ -26,7 +25,8 @@ export async function readTlsMaterial(
 
 const maxBytes = 16 * 1024 * 1024
 
-function readAuthorities(path: string): string {
+async function readAuthorities(path: string): Promise<string> {
+  const { readRegularFile } = await import('../core/read-file.ts')
   // Not as any file is: a pipe would hold us until somebody writes to it, whatever signal or deadline there is.
   const found = readRegularFile(path, maxBytes)
   if ('failure' in found) {

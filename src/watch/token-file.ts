@@ -1,7 +1,8 @@
-import { statSync, unlinkSync } from 'node:fs'
+import { lstatSync, readdirSync, statSync, unlinkSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { writeFileAtomic } from '../core/atomic-file.ts'
 import { TokctlError } from '../core/errors.ts'
-import { formatInstant } from '../core/time.ts'
+import { type EpochMs, formatInstant } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 
 /** What a token file may look like. */
@@ -66,12 +67,32 @@ function fill(template: string, token: Token, { profile }: FileForm): string {
   return template.replace(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
 }
 
-/** A file that holds a token: 0600, replaced whole, so that a crash leaves the old content or the new. */
-export function writeTokenFile(path: string, content: string, pid: number): void {
+/** No write takes this long. */
+const writtenMs = 60_000
+
+/**
+ * Writes a file that holds a token: 0600, replaced whole, so that a crash leaves the old content or the new. What it leaves
+ * beside it holds a token too, and goes with the next write.
+ */
+export function writeTokenFile(path: string, content: string, pid: number, now: EpochMs): void {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {
     throw new TokctlError('usage', `--file: ${path} is a directory`)
   }
   writeFileAtomic(path, content, pid)
+  removeLeftovers(path, now)
+}
+
+function removeLeftovers(path: string, now: EpochMs): void {
+  const start = `${basename(path)}.`
+  try {
+    for (const name of readdirSync(dirname(path))) {
+      if (!name.startsWith(start) || !/^\d+\.\d+\.tmp$/.test(name.slice(start.length))) continue
+      const leftover = join(dirname(path), name)
+      if (now - lstatSync(leftover).mtimeMs > writtenMs) unlinkSync(leftover)
+    }
+  } catch {
+    // Another one's directory, or another watch was faster.
+  }
 }
 
 /** Removes a token file; one that is not there is no error. */

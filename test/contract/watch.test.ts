@@ -1,12 +1,4 @@
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ahead, clientProfile, corp } from '../support/corp.ts'
@@ -142,8 +134,13 @@ describe('a token file', () => {
       expect((await once(['-e', `inject=${step}`])).code).not.toBe(0)
       expect(readFileSync(file, 'utf8')).toBe(old)
     }
+    // What the killed ones left beside it goes once nobody can be writing it any more.
+    const leftovers = readdirSync(at.path).filter(name => /^token\.\d+\.\d+\.tmp$/.test(name))
+    expect(leftovers).toHaveLength(3)
+    for (const name of leftovers) utimesSync(join(at.path, name), 0, 0)
     expect((await once()).code).toBe(0)
     expect(readFileSync(file, 'utf8')).toBe('token-5')
+    expect(readdirSync(at.path).filter(name => name.endsWith('.tmp'))).toEqual([])
   })
 })
 
