@@ -35,6 +35,8 @@ export interface ProxyLimits {
   readonly clientStallMs: number
   /** How often it is looked for such clients. */
   readonly watchMs: number
+  /** How long what runs may take to end once the proxy is closed. */
+  readonly drainMs: number
 }
 
 /** A proxy that listens. */
@@ -46,14 +48,15 @@ export interface LoopbackProxy {
 }
 
 const maxHeaderBytes = 32_768
-const usualLimits: ProxyLimits = {
+/** What applies where nothing else is said. */
+export const proxyLimits: ProxyLimits = {
   connections: 4096,
   headerMs: 10_000,
   idleMs: 60_000,
   clientStallMs: 30_000,
   watchMs: 5000,
+  drainMs: 10_000,
 }
-const drainMs = 10_000
 /** sd_listen_fds(3): the first one. */
 const inheritedFd = 3
 
@@ -93,7 +96,7 @@ async function listen(
   all: ReadonlyMap<string, RouteMetrics>,
   { clock, tokens, uid, limits: chosen }: ProxyOptions,
 ): Promise<Listener> {
-  const limits = { ...usualLimits, ...chosen }
+  const limits = { ...proxyLimits, ...chosen }
   const metrics = all.get(route.name) as RouteMetrics
   const forwarding: Forwarding = { route, metrics, clock, tokens }
   // An array without holes: a Set makes a new table every so many deletions, and each table that is old in the heap keeps all
@@ -239,7 +242,7 @@ async function listen(
       const limit = setTimeout(() => {
         for (const exchange of exchanges) exchange.abort()
         server.closeAllConnections()
-      }, drainMs)
+      }, limits.drainMs)
       await closed
       clearTimeout(limit)
       remove()

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { TokctlError } from '../../src/core/errors.ts'
 import { Secret } from '../../src/core/secret.ts'
+import { proxyLimits } from '../../src/proxy/proxy.ts'
 import { proxyBefore, scriptedTokens, sendRaw, startUpstream } from '../support/proxy-route.ts'
 import { startRawServer } from '../support/raw-server.ts'
 
@@ -242,6 +243,37 @@ describe('a token that the upstream refuses', () => {
     expect((await ask(port, '/.tokctl/metrics')).body).toContain(
       'tokctl_proxy_tokens_rejected_total{route="api"} 1\n',
     )
+  })
+
+  test('is replaced for the others too when the client that met it leaves meanwhile', async () => {
+    const upstream = await refusing('token-1')
+    const scripted = scriptedTokens()
+    let renewed = (): void => {}
+    const renewal = new Promise<void>(resolve => {
+      renewed = resolve
+    })
+    let asked = (): void => {}
+    const isAsked = new Promise<void>(resolve => {
+      asked = resolve
+    })
+    const tokens = {
+      ...scripted,
+      async replace(name: string, refused: Secret) {
+        asked()
+        await renewal
+        return scripted.replace(name, refused)
+      },
+    }
+    const { port } = await proxyBefore(upstream.origin, tokens as typeof scripted)
+    const leaver = request({ host: '127.0.0.1', port, agent: false }).end()
+    leaver.on('error', () => {})
+    await isAsked
+    const other = ask(port)
+    leaver.destroy()
+    renewed()
+    expect(await other).toMatchObject({ status: 200, body: 'Bearer token-2 ' })
+    expect(scripted.replaced()).toBe(1)
+    expect(await ask(port)).toMatchObject({ status: 200 })
   })
 
   test('in chunks of 64 KiB at most the body is sent again; a longer one is not, and the 401 is the answer', async () => {
@@ -605,5 +637,21 @@ describe('what it says of itself', () => {
     release()
     expect(await bodyOf(incoming)).toBe('ab')
     await closed
+  })
+
+  test('closing waits for what never ends no longer than its limit', async () => {
+    const upstream = await startUpstream((_, outgoing) => {
+      outgoing.writeHead(200)
+      outgoing.write('a')
+    })
+    const proxy = await proxyBefore(upstream.origin, scriptedTokens(), { limits: { drainMs: 100 } })
+    const outgoing = request({ host: '127.0.0.1', port: proxy.port, agent: false }).end()
+    const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
+    await proxy.close()
+    await expect(bodyOf(incoming)).rejects.toThrow('aborted')
+  })
+
+  test('what runs has ten seconds to end', () => {
+    expect(proxyLimits.drainMs).toBe(10_000)
   })
 })

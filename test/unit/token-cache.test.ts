@@ -10,6 +10,7 @@ import { checkMs, createTokenCache, type TokenCache } from '../../src/library/to
 import type { Profile, StaticProfile } from '../../src/profile/profile.ts'
 import type { Store } from '../../src/store/store.ts'
 import { corp, type Machine, machine, minute, tokenOf } from '../support/machine.ts'
+import { proxyBefore, startUpstream } from '../support/proxy-route.ts'
 
 const down = new TokctlError('server_error', 'token endpoint answered 503')
 
@@ -177,6 +178,31 @@ test('while a renewal runs everyone is served the old token at once; then the ne
   gate.release(60 * minute)
   await m.clock.advance(0)
   expect(await text(cache)).toBe('token-2')
+  expect(m.fetches).toBe(2)
+})
+
+test('the proxy sends the old token while a renewal runs, and the new one from then on', async () => {
+  const m = machine()
+  const { cache } = resident(m)
+  const gate = held()
+  m.answer(60 * minute, gate.answer)
+  const upstream = await startUpstream((_, outgoing) => outgoing.end())
+  const { port } = await proxyBefore(upstream.origin, cache)
+  const ask = (): Promise<Response> => fetch(`http://127.0.0.1:${port}/`)
+  await cache.get('corp')
+  await m.clock.advance(56 * minute)
+  await ask()
+  await m.clock.advance(500)
+  await ask()
+  expect(m.fetches).toBe(2)
+  gate.release(60 * minute)
+  await m.clock.advance(0)
+  await ask()
+  expect(upstream.seen.map(({ headers }) => headers.authorization)).toEqual([
+    'Bearer token-1',
+    'Bearer token-1',
+    'Bearer token-2',
+  ])
   expect(m.fetches).toBe(2)
 })
 
