@@ -12,9 +12,7 @@ export const system: CiSystem = {
   marks: ['TF_BUILD'],
   plan(exports, place) {
     refuseFile(place, title)
-    const masks = exports.flatMap(({ value }) =>
-      linesOf(value.expose()).map(line => `##vso[task.setsecret]${data(line)}\n`),
-    )
+    const masks = exports.flatMap(one => linesOf(one).map(line => `##vso[task.setsecret]${data(line)}\n`))
     return {
       steps: [{ kind: 'say', text: [...masks, ...exports.map(variables)].join('') }],
       isMasked: true,

@@ -12,9 +12,10 @@ export const system: CiSystem = {
   marks: ['BUILDKITE'],
   plan(exports, place) {
     refuseFile(place, title)
-    const hidden = exports.flatMap(({ name, value }) => {
-      const text = value.expose()
-      const lines = linesOf(text)
+    const hidden = exports.flatMap(one => {
+      const { name } = one
+      const text = one.value.expose()
+      const lines = linesOf(one)
       const whole = lines.length > 1 ? [[name, text] as const] : []
       return [...whole, ...lines.map((line, i) => [`${name}_${i}`, line] as const)]
     })

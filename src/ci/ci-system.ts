@@ -11,6 +11,8 @@ import type { Secret } from '../core/secret.ts'
 export interface Export {
   readonly name: string
   readonly value: Secret
+  /** What else is to be hidden: the values that this one is made of. */
+  readonly parts?: readonly Secret[]
 }
 
 /** One thing to do. All of these hold values. */
@@ -54,9 +56,10 @@ export interface CiSystem {
   plan(exports: readonly Export[], place: Place): Plan
 }
 
-/** The lines of a value that are worth hiding: a runner looks for each of them by itself. */
-export function linesOf(value: string): string[] {
-  return [...new Set(value.split(/\r\n|\r|\n/))].filter(line => line.trim() !== '')
+/** The lines of a value, and of its parts, that are worth hiding: a runner looks for each of them by itself. */
+export function linesOf({ value, parts = [] }: Export): string[] {
+  const lines = [value, ...parts].flatMap(each => each.expose().split(/\r\n|\r|\n/))
+  return [...new Set(lines)].filter(line => line.trim() !== '')
 }
 
 /**

@@ -23,7 +23,7 @@ export const system: CiSystem = {
       })
     }
     const files = ['GITHUB_ENV', 'GITHUB_OUTPUT'].map(variable => runnerFile(place, variable, title))
-    const masks = exports.flatMap(({ value }) => linesOf(value.expose()).map(mask))
+    const masks = exports.flatMap(one => linesOf(one).map(mask))
     const text = exports.map(one => block(one, place.random)).join('')
     return {
       steps: [

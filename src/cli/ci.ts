@@ -7,7 +7,7 @@ import { Secret } from '../core/secret.ts'
 import { appendTo, checkWritable, keepIn } from './ci-files.ts'
 import { type CommandContext, type Define, durationOption } from './command.ts'
 import { isThrownAway, writeError, writeOut } from './io.ts'
-import { fetchAll, loadWanted, namesOf, readWanted, valuesOf } from './wanted.ts'
+import { fetchAll, loadWanted, namesOf, partsOf, readWanted, valuesOf } from './wanted.ts'
 
 // stdout is the runner's here: it carries the runner's own commands, or nothing. What was done is told on stderr.
 
@@ -70,7 +70,12 @@ async function ci(words: readonly string[], options: CiOptions, context: Command
   )
   for (const step of draft.steps) check(step, context)
   const tokens = await fetchAll(profiles, ask, context)
-  const exports = Array.from(valuesOf(wanted, tokens), ([name, value]) => ({ name, value }))
+  const parts = partsOf(wanted, tokens)
+  const exports = Array.from(valuesOf(wanted, tokens), ([name, value]) => ({
+    name,
+    value,
+    parts: parts.get(name) ?? [],
+  }))
   const plan = system.plan(exports, place)
   // Once more, all of them: a token takes its time, and half of it is worse than nothing.
   for (const step of plan.steps) check(step, context)

@@ -1,4 +1,4 @@
-import { realpathSync, statSync } from 'node:fs'
+import { realpathSync, type Stats, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { App } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
@@ -16,7 +16,12 @@ export function directoryFindings(path: string, { uid, home, platform }: Environ
   if (platform === 'win32' || uid === undefined) return []
   const findings: Finding[] = []
   for (const directory of directoriesOf(path)) {
-    const found = statSync(directory, { throwIfNoEntry: false })
+    let found: Stats | undefined
+    try {
+      found = statSync(directory, { throwIfNoEntry: false })
+    } catch {
+      // One that may not be entered: nobody but its owner can put anything there either.
+    }
     if (found === undefined) continue
     const shown = shownPath(directory, home)
     if (found.uid !== uid && found.uid !== 0) {

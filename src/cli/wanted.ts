@@ -96,6 +96,17 @@ export function valuesOf(wanted: readonly Wanted[], tokens: ReadonlyMap<string, 
   )
 }
 
+/** The values of the members that are handed over whole: variable → values. */
+export function partsOf(
+  wanted: readonly Wanted[],
+  tokens: ReadonlyMap<string, Token>,
+): Map<string, readonly Secret[]> {
+  const whole = wanted.filter(({ isNamed }) => isNamed)
+  return new Map(
+    whole.map(({ profile, variable }) => [variable, Object.values(tokens.get(profile)!.members ?? {})]),
+  )
+}
+
 /** Fetches all at once, by the names they were asked for; where one fails the others are still kept before that is told. */
 export async function fetchAll(
   profiles: ReadonlyMap<string, Profile>,

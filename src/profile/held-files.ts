@@ -1,4 +1,4 @@
-import { realpathSync, statSync } from 'node:fs'
+import { realpathSync } from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { readRegularFile } from '../core/read-file.ts'
 import type { Profile } from './profile.ts'
@@ -43,9 +43,9 @@ export async function heldFiles(file: string, profiles: Iterable<Profile>): Prom
     }
     for (const [program = '', ...args] of commands) {
       if (program.includes('/') || program.includes(sep)) await hold(program, true)
-      // A script that an interpreter is given, as seen from the project's directory.
-      for (const path of args.map(word => resolve(dirname(file), word)))
-        if (isFile(path)) await hold(path, true)
+      // A script that an interpreter is given, as seen from the project's directory, one that is not there yet too.
+      for (const word of args.flatMap(text => [text, text.slice(text.indexOf('=') + 1)]))
+        await hold(resolve(dirname(file), word), true)
     }
   }
   return [...held.values()]
@@ -76,14 +76,6 @@ function isWithin(path: string, project: string): boolean {
     if (real === project || real.startsWith(`${project}${sep}`)) return true
   }
   return false
-}
-
-function isFile(path: string): boolean {
-  try {
-    return statSync(path, { throwIfNoEntry: false })?.isFile() === true
-  } catch {
-    return false
-  }
 }
 
 const limit = 256 * 1024 * 1024

@@ -259,28 +259,41 @@ export async function projectProfiles(
           { hint: 'write { secret = "name" }: it has a place of its own' },
         )
       }
-      const own = ownPlaces(profile, id) as Profile
-      const named = { ...own, name: `${profile.name}@${id}` }
+      const named = { ...withOwnPlaces(profile, id), name: `${profile.name}@${id}` }
       return [named.name, named]
     }),
   )
 }
 
-// Plain texts by any name, so that one may be called `secret`.
+// Plain texts by any name, so that one may be called `secret`. Keys of a profile: a header or a field of a form may have such
+// a name and hold a secret.
 const plainTables: readonly string[] = ['params', 'claims', 'permissions', 'members']
 
 /** Every secret reference in a profile, at whatever depth. */
-export function references(value: unknown): SecretRef[] {
-  if (typeof value !== 'object' || value === null) return []
-  if (isSecretRef(value)) return [value]
-  return Object.entries(value).flatMap(([key, each]) => (plainTables.includes(key) ? [] : references(each)))
+export function references(profile: Profile): SecretRef[] {
+  return Object.entries(profile).flatMap(([key, each]) =>
+    plainTables.includes(key) ? [] : referencesIn(each),
+  )
 }
 
-function ownPlaces(value: unknown, id: string, key = ''): unknown {
-  if (typeof value !== 'object' || value === null || plainTables.includes(key)) return value
+function referencesIn(value: unknown): SecretRef[] {
+  if (typeof value !== 'object' || value === null) return []
+  if (isSecretRef(value)) return [value]
+  return Object.values(value).flatMap(referencesIn)
+}
+
+function withOwnPlaces(profile: Profile, id: string): Profile {
+  const own = Object.entries(profile).map(([key, value]) => {
+    if (plainTables.includes(key)) return [key, value]
+    const isOther = (tokenRefKeys as readonly string[]).includes(key) && 'profile' in Object(value)
+    return [key, isOther ? { profile: `${value.profile}@${id}` } : ownPlaces(value, id)]
+  })
+  return Object.fromEntries(own)
+}
+
+function ownPlaces(value: unknown, id: string): unknown {
+  if (typeof value !== 'object' || value === null) return value
   if (Array.isArray(value)) return value.map(each => ownPlaces(each, id))
   if (isSecretRef(value)) return 'secret' in value ? { secret: `${value.secret}@${id}` } : value
-  const isProfile = (tokenRefKeys as readonly string[]).includes(key) && 'profile' in value
-  if (isProfile) return { profile: `${value.profile}@${id}` }
-  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, ownPlaces(each, id, key)]))
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, ownPlaces(each, id)]))
 }

@@ -8,7 +8,12 @@ import { shellWords } from './words.ts'
 // A helper for each place that a profile matches, with an empty one before it: git tells every helper of a place about each
 // sign-in that went well, and one that stores would write our token into its file. Helpers of other places stay in force.
 
-const isOurs = /tokctl.* helper git( --store)?$/
+const isOurs = /tokctl.* helper git( --store( --timeout[= ][^ ]+)?)?$/
+
+/** A key as git compares it: section and name letter case aside, the URL between them not. */
+function comparable(key: string): string {
+  return key.replace(/^[^.]*|[^.]*$/g, part => part.toLowerCase())
+}
 
 /** `credential.URL.helper`, by `git config`. */
 export const tool: Tool = {
@@ -88,8 +93,8 @@ class Todo {
   }
 
   values(key: string): string[] {
-    const wanted = key.toLowerCase()
-    return this.own.filter(entry => entry.key.toLowerCase() === wanted).map(({ value }) => value)
+    const wanted = comparable(key)
+    return this.own.filter(entry => comparable(entry.key) === wanted).map(({ value }) => value)
   }
 
   /** @param what - Distinguishes notes on one key. */

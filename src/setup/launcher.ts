@@ -89,7 +89,9 @@ export function onPath(
   if (remove) return script === undefined ? [] : launcherChange(file, undefined, machine)
   const found = machine.find(name)
   // The package's own program may be there: a script where npm's prefix is ~/.local, or else the binary.
-  const isPackaged = found === file && (script === undefined || script.includes("tokctl.js'"))
+  const isPackaged =
+    found === file &&
+    (script === undefined || (!script.includes(launcherMark) && script.includes("tokctl.js'")))
   const isOurs = found === file && !isPackaged
   const path = (machine.env['PATH'] ?? '').split(':')
   const comesFirst = (other: string): boolean =>

@@ -126,6 +126,20 @@ describe('on GitHub Actions', () => {
     ])
   })
 
+  test('members that are handed over whole are hidden one by one too', async () => {
+    const { at, ci } = await github()
+    at.writeConfig(`[profile.keys]
+source = "command"
+command = ["echo", '{"id":"key-1","secret":"key-2"}']
+members = { KEY_ID = "id", KEY_SECRET = "secret" }
+`)
+    const { code, stdout } = await ci('keys=KEYS')
+    expect(code).toBe(0)
+    const whole = '{"KEY_ID":"key-1","KEY_SECRET":"key-2"}'
+    expect(stdout.trim().split('\n')).toEqual([whole, 'key-1', 'key-2'].map(text => `::add-mask::${text}`))
+    expect(content(at, 'env')).toContain(whole)
+  })
+
   test('a token that cannot be had leaves nothing behind', async () => {
     const { auth, at, ci } = await github()
     auth.answer({ status: 401, body: { error: 'invalid_client' } })

@@ -327,6 +327,29 @@ default_ttl = "1s"
   expect(forced).toMatchObject({ code: 0, stdout: 'of-another\n' })
 })
 
+test('a secret is found under whatever name a header or a field has, and is the project’s own', async () => {
+  const { tokctl, file, auth } = await shop()
+  writeFileSync(
+    file,
+    `[profile.dev]
+source = "http"
+url = "${auth.url}/dev"
+method = "POST"
+token_path = "access_token"
+headers = { claims = { secret = "corp-client" } }
+form = { params = { command = ["sh", "-c", "echo of-the-command"] }, members = { env = "HOME" } }
+`,
+  )
+  const { stderr } = await tokctl(['trust', '--yes'])
+  expect(stderr).toContain('reads the secret corp-client')
+  expect(stderr).toContain('runs: sh -c')
+  expect(stderr).toContain('reads the variable HOME')
+  // The one that the user keeps under that name is the user's.
+  const kept = await tokctl(['get', 'dev'])
+  expect(kept.stderr).toMatch(/kept under the name "corp-client@\S+"/)
+  expect(auth.count()).toBe(0)
+})
+
 test('what a project would make one believe is held too: its authorities and key files by their bytes, what is not there yet by its place', async () => {
   const { environment, stateDir, path: state } = scratchState()
   const directory = join(dirname(state), 'shop')
@@ -336,7 +359,7 @@ test('what a project would make one believe is held too: its authorities and key
   write('ca.pem', 'one')
   write(
     '.tokctl.toml',
-    '[profile.a]\nsource = "jwt_bearer"\nkey_file = "later.json"\nca_file = "ca.pem"\n[profile.b]\nsource = "static"\ntoken = { file = "later" }\n',
+    '[profile.a]\nsource = "jwt_bearer"\nkey_file = "later.json"\nca_file = "ca.pem"\n[profile.b]\nsource = "static"\ntoken = { file = "later" }\n[profile.c]\nsource = "command"\ncommand = ["sh", "later.sh", "--key=later.key"]\n',
   )
   const source = readProject(file, environment)
   const held = await heldFiles(file, (await projectProfiles(source, environment)).values())
@@ -353,8 +376,12 @@ test('what a project would make one believe is held too: its authorities and key
   expect(await counts()).toBe(false)
   write('ca.pem', 'one')
   expect(await counts()).toBe(true)
-  write('later.json', '{}')
-  expect(await counts()).toBe(false)
+  for (const name of ['later.json', 'later.sh', 'later.key']) {
+    write(name, '{}')
+    expect(await counts(), name).toBe(false)
+    rmSync(join(directory, name))
+    expect(await counts(), name).toBe(true)
+  }
   // What is the user's own, elsewhere, is no project's to turn.
   const outside = await heldFiles(file, [
     {

@@ -541,12 +541,12 @@ describe('by the tool’s own means', () => {
     const ask = { profiles: [matching('r', 'reg.example.com:5000')] }
     expect(await git(`credential.helper\nstore\0${key}\n\0${key}\n${mine}\0`, ask)).toEqual([])
     expect(await git(`${key}\n!/old/tokctl helper git\0`, ask)).toEqual([
-      `git config --global --unset-all ${key} 'tokctl.* helper git( --store)?$'`,
+      `git config --global --unset-all ${key} 'tokctl.* helper git( --store( --timeout[= ][^ ]+)?)?$'`,
       `git config --global --add ${key} ''`,
       `git config --global --add ${key} '${mine}'`,
     ])
     expect(await git(`${key}\n\0${key}\n!/old/tokctl helper git\0`, ask)).toEqual([
-      `git config --global --replace-all ${key} '${mine}' 'tokctl.* helper git( --store)?$'`,
+      `git config --global --replace-all ${key} '${mine}' 'tokctl.* helper git( --store( --timeout[= ][^ ]+)?)?$'`,
     ])
     expect(await git(`${key}\n\0${key}\n${mine}\0credential.helper\nstore\0`, { remove: true })).toEqual([
       `git config --global --unset-all ${key}`,
