@@ -189,7 +189,7 @@ async function routeOf(
       hint: 'start the one on Node, or name an address: --listen 127.0.0.1:8080',
     })
   }
-  if (listen.kind === 'tcp' && !tellsUsers(environment) && client_auth === undefined) {
+  if (listen.kind !== 'unix' && !tellsUsers(environment) && client_auth === undefined) {
     warn(`proxy "${name}": every user of this machine can reach it; --client-auth FILE asks for a secret`)
   }
   const url = new URL(upstream)

@@ -75,10 +75,8 @@ export function sendWithTrailers(
       maxHeaderSize: maxHeaderBytes,
       createConnection: () => socket,
     })
-    const limit = setTimeout(() => {
-      onward.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }))
-    }, headersMs)
-    limit.unref()
+    let limit: NodeJS.Timeout | undefined
+    let isAnswered = false
     end = error => {
       failure ??= error
       onward.destroy(error)
@@ -87,7 +85,13 @@ export function sendWithTrailers(
       clearTimeout(limit)
       fail(error)
     })
+    // Closed without an answer, and without an error where the upstream changes to another protocol unasked.
+    onward.on('close', () => {
+      clearTimeout(limit)
+      if (!isAnswered) fail(Object.assign(new Error('closed'), { code: 'ECONNRESET' }))
+    })
     onward.on('response', answer => {
+      isAnswered = true
       clearTimeout(limit)
       pause = () => answer.pause()
       resume = () => answer.resume()
@@ -109,11 +113,19 @@ export function sendWithTrailers(
     const finish = (): void => {
       onward.addTrailers(trailers())
       onward.end()
+      // An upload takes as long as it takes.
+      if (isAnswered) return
+      limit = setTimeout(() => {
+        onward.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }))
+      }, headersMs)
+      limit.unref()
     }
     if (body.kind !== 'stream') {
       if (body.kind === 'kept') onward.write(body.bytes)
       return finish()
     }
+    // While the connection was made it may have grown too long, or its client have left.
+    if (body.stream.errored) return end(body.stream.errored)
     body.stream.on('error', error => end(error))
     body.stream.on('end', finish)
     body.stream.pipe(onward, { end: false })

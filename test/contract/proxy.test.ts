@@ -168,6 +168,26 @@ describe('a request', () => {
     ])
   })
 
+  test('with trailers, an upstream that changes to another protocol unasked is a failure at once', async () => {
+    const upstream = await startRawServer(({ socket }) =>
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n'),
+    )
+    onTestFinished(() => upstream.close())
+    const { port } = await proxyBefore(`http://127.0.0.1:${upstream.port}`, scriptedTokens())
+    const outgoing = request({
+      host: '127.0.0.1',
+      port,
+      method: 'POST',
+      agent: false,
+      headers: { trailer: 'x-sum', te: 'trailers' },
+    })
+    outgoing.write('a')
+    outgoing.addTrailers({ 'x-sum': '1' })
+    outgoing.end()
+    const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
+    expect(incoming.statusCode).toBe(502)
+  })
+
   test('redirects are for the client, and what would open an answer to web pages is taken out of it', async () => {
     const upstream = await startUpstream((_, outgoing) => {
       outgoing.writeHead(302, { location: 'https://evil.test/', 'access-control-allow-origin': '*' }).end()
