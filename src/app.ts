@@ -85,8 +85,12 @@ export interface App {
    * @throws {TokctlError} `config_not_found`, `config_invalid`
    */
   childEnvironment(profile: Profile | undefined): Promise<Variables>
-  /** The store that keeps secrets handed over by name. */
-  secrets(): Promise<Store>
+  /**
+   * The store that keeps secrets handed over by name.
+   *
+   * @param isFirst - The configuration that is named may be made only afterwards.
+   */
+  secrets(isFirst?: boolean): Promise<Store>
   /**
    * What other tools handed over to be kept, in the store of the configuration that was read last; without one, of none.
    *
@@ -354,11 +358,11 @@ export function createApp(options: AppOptions): App {
         exclusively: work => exclusively('@credentials', 'the kept passwords are', work),
       })
     },
-    async secrets() {
+    async secrets(isFirst = false) {
       // A first secret may come before the first profile.
       await config().catch(error => {
         if (!(error instanceof TokctlError) || error.code !== 'config_not_found') throw error
-        if (configFile(environment, configFlag).chosenBy !== 'default') throw error
+        if (!isFirst && configFile(environment, configFlag).chosenBy !== 'default') throw error
       })
       return open(undefined)
     },

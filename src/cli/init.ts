@@ -233,7 +233,7 @@ async function keep(
   context: CommandContext,
 ): Promise<void> {
   const { lasting } = await import('../store/lasting.ts')
-  const open = async () => lasting(await context.app.secrets(), 'secret')
+  const open = async () => lasting(await context.app.secrets(true), 'secret')
   const store = await open().catch(async error => {
     if (!(error instanceof TokctlError) || error.code !== 'store_unavailable' || !isThere) throw error
     writeError(`${error.message}\n`)

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type AuthServer, startAuthServer } from '../support/auth-server.ts'
 import { startBus } from '../support/keyring.ts'
@@ -81,6 +82,15 @@ describe('by flags alone, without a terminal', () => {
     const made = await run([...flags(auth), '--secret-stdin'], { at, input: 'piped-canary\n' })
     expect(made).toMatchObject({ code: 0, stdout: '' })
     expect(await run(['get', 'corp', '--cached'], { at })).toMatchObject({ code: 0, stdout: 'token-1\n' })
+  })
+
+  test('a file that is named and not there yet is made, with its secret kept', async () => {
+    const { at, auth } = await home()
+    const file = join(at.home, 'new', 'config.toml')
+    const named = ['--config', file]
+    const made = await run([...named, ...flags(auth), '--secret-stdin'], { at, input: 'piped-canary\n' })
+    expect(made, made.stderr).toMatchObject({ code: 0, stdout: '' })
+    expect(await run([...named, 'get', 'corp', '--cached'], { at })).toMatchObject({ stdout: 'token-1\n' })
   })
 
   test('a reference in the place of a kept secret: nothing is kept', async () => {
