@@ -371,6 +371,19 @@ describe('what goes by its name on PATH', () => {
     })
   })
 
+  test('a docker launcher of ours whose path wants quotes is renewed as any other', async () => {
+    const docker = await tools['docker']!()
+    const file = `${home}/.local/bin/docker-credential-tokctl`
+    const machine = fakeMachine({ programs: [file] })
+    machine.files.set(
+      file,
+      `#!/bin/sh\n# written by tokctl setup\nexec '/old home/tokctl.js' helper docker "$@"\n`,
+    )
+    const ask = asked({ profiles: [matching('hub', 'https://reg.example.com')] })
+    await setUp(docker, machine, ask)
+    expect(machine.files.get(file)).toBe(launcher('helper docker'))
+  })
+
   test('a docker helper that is installed is not, where it would have to know what was named', async () => {
     const docker = await tools['docker']!()
     const given = { isNamed: true, programs: ['/usr/bin/docker-credential-tokctl'] }
@@ -548,6 +561,14 @@ describe('by the tool’s own means', () => {
     expect(await git(`${key}\n\0${key}\n!/old/tokctl helper git\0`, ask)).toEqual([
       `git config --global --replace-all ${key} '${mine}' 'tokctl.* helper git( --store( --timeout[= ][^ ]+)?)?$'`,
     ])
+    const timed = '!/old/tokctl helper git --store --timeout 8h'
+    expect(await git(`${key}\n\0${key}\n${timed}\0`, { remove: true })).toEqual([
+      `git config --global --unset-all ${key}`,
+    ])
+    // A URL in another case is another place: whoever is asked there is not in our way.
+    const path = { profiles: [matching('r', 'https://reg.example.com/Team')] }
+    const added = await git('credential.https://reg.example.com/team.helper\nstore\0', path)
+    expect(added.join('\n')).toContain("credential.https://reg.example.com/Team.helper '!")
     expect(await git(`${key}\n\0${key}\n${mine}\0credential.helper\nstore\0`, { remove: true })).toEqual([
       `git config --global --unset-all ${key}`,
     ])
