@@ -1,22 +1,13 @@
 import { type App, createApp } from './app.ts'
 import type { CommandContext, GlobalOptions } from './cli/command.ts'
 import { printToken } from './cli/get.ts'
-import {
-  abortOnSignals,
-  holdSignals,
-  isNoTerminal,
-  isTerminal,
-  monotonic,
-  readEnvironment,
-  refuseReports,
-  startDetached,
-  tell,
-  untilReleased,
-} from './cli/io.ts'
+import { isNoTerminal, isTerminal, monotonic, readEnvironment, refuseReports, tell } from './cli/io.ts'
 import { plainOptions, readPlainGet } from './cli/plain-get.ts'
 import { readPlainHelper } from './cli/plain-helper.ts'
+import { startDetached } from './cli/processes.ts'
 import type { RunWith } from './cli/program.ts'
 import { type ReportOptions, report, warn } from './cli/report.ts'
+import { abortOnSignals, holdSignals, untilReleased } from './cli/signals.ts'
 import type { Runtime } from './core/runtime.ts'
 import { type ResidentClock, systemClock } from './core/time.ts'
 

@@ -5,7 +5,9 @@ import { isFile, isProgram, lookUpProgram } from '../core/find-program.ts'
 import { defaultTimeoutMs } from '../core/manager.ts'
 import { shellWord } from '../core/shell-word.ts'
 import { type CommandContext, collect, type Define, durationOption } from './command.ts'
-import { handOverSignals, isTerminal, onSignals, replaceProcess, tell } from './io.ts'
+import { isTerminal, tell } from './io.ts'
+import { replaceProcess } from './processes.ts'
+import { leaveSignals, onSignals } from './signals.ts'
 import { fetchAll, loadWanted, readWanted, valuesOf } from './wanted.ts'
 
 // The token is in the environment of the one program that is named, and nowhere else. Rules:
@@ -176,7 +178,7 @@ async function runAndWait(
   const sharesKeys = await isInForeground(platform)
   const names = platform === 'win32' ? ofTheTerminal : [...passedOn, ...ofTheTerminal]
   let child: ChildProcess | undefined
-  handOverSignals()
+  leaveSignals()
   const leave = onSignals(names, signal => {
     if (!sharesKeys || !ofTheTerminal.includes(signal)) child?.kill(signal)
   })

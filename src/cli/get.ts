@@ -77,7 +77,7 @@ export function printToken(name: string, options: GetOptions): Work {
 async function print(token: Token, profile: Profile, output: Output, now: EpochMs): Promise<string> {
   if (token.members !== undefined && output !== 'token') {
     const { printMembers } = await import('./print-members.ts')
-    return printMembers(token.members, token, profile, output, now)
+    return printMembers(token.members, profile, output, lifeOf(token, now))
   }
   const value = token.accessToken.expose()
   switch (output) {

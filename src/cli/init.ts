@@ -7,8 +7,9 @@ import type { Profile } from '../profile/profile.ts'
 import { references } from '../profile/project.ts'
 import type { Recipe } from '../profile/recipes.ts'
 import { type CommandContext, collect, type Define } from './command.ts'
-import { askHidden, askLine, isTerminal, readInput, terminalSize, writeError } from './io.ts'
+import { isTerminal, readInput, terminalSize, writeError } from './io.ts'
 import { existsAlready, gather, recipeOf, writeProfile } from './new-profile.ts'
+import { askHidden, askLine } from './prompt.ts'
 
 const maxSecretBytes = 1 << 20
 const checkMs = 10_000

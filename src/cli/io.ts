@@ -2,15 +2,14 @@ import { fstatSync, readSync, statSync, writeSync } from 'node:fs'
 import { isAbsolute } from 'node:path'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
-import { debugs, withoutDebugging } from '../core/program.ts'
+import { debugs } from '../core/program.ts'
 import { redactOwn } from '../core/redaction.ts'
+import { leaveSignals } from './signals.ts'
 
-// The only file, with main.ts, that touches the process and its streams. Rules:
+// What the process was given, and its streams. Rules:
 //  - stdout carries the answer or nothing; it is written at once and whole.
 //  - stderr lines begin with "tokctl: ", and there are none on success but warnings.
 //  - A prompt goes to the terminal, and only if there is one.
-
-const maxPastedLength = 65_536
 
 /** Whoever reads stdout has gone: nobody is left to tell. */
 export class OutputClosed extends Error {}
@@ -80,8 +79,6 @@ export function refuseReports(): void {
     process.on(signal!, () => {})
   }
 }
-
-let leaveSignals = (): void => {}
 
 /**
  * Writes to stdout, whole. From here on a signal does what it does to any program: the work is done.
@@ -167,21 +164,6 @@ export function terminalSize(): { readonly columns: number; readonly rows: numbe
   return { columns: columns || 80, rows: rows || 24 }
 }
 
-/** Tells whether a process runs on this machine. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
-}
-
-/** Stops this process, as Ctrl-Z does one that does not listen. Returns when it goes on. */
-export function suspend(): void {
-  process.kill(process.pid, 'SIGSTOP')
-}
-
 /**
  * Reads stdin to its end.
  *
@@ -251,245 +233,4 @@ export function readInput(maxBytes: number): string {
   } catch {
     throw new TokctlError('usage', 'standard input is not UTF-8 text')
   }
-}
-
-/**
- * Asks a person at the terminal for a line that is not shown.
- *
- * @throws {TokctlError} `interrupted`
- */
-export function askHidden(prompt: string): Promise<string> {
-  const { stdin } = process
-  // Before the question: what is typed at once would be shown otherwise.
-  stdin.setRawMode(true)
-  writeError(prompt)
-  stdin.setEncoding('utf8')
-  let line = ''
-  return new Promise<string>((resolve, reject) => {
-    const end = (finish: () => void): void => {
-      stdin.off('data', onData)
-      stdin.setRawMode(false)
-      stdin.pause()
-      writeError('\n')
-      finish()
-    }
-    const onData = (text: string): void => {
-      for (const char of text) {
-        if (char === '\r' || char === '\n' || char === '\u0004') {
-          end(() => resolve(line))
-          return
-        }
-        if (char === '\u0003') {
-          end(() => reject(new TokctlError('interrupted', 'interrupted')))
-          return
-        }
-        if (char === '\u007f' || char === '\b') line = [...line].slice(0, -1).join('')
-        else line += char
-      }
-    }
-    stdin.on('data', onData)
-    stdin.resume()
-  })
-}
-
-/**
- * Asks a person at the terminal for a line.
- *
- * @throws What the signal gives as its reason
- */
-export function askLine(prompt: string, signal: AbortSignal): Promise<string> {
-  const { stdin } = process
-  writeError(prompt)
-  stdin.setEncoding('utf8')
-  let text = ''
-  return new Promise<string>((resolve, reject) => {
-    const end = (finish: () => void): void => {
-      stdin.off('data', onData)
-      stdin.off('end', onEnd)
-      signal.removeEventListener('abort', onAbort)
-      stdin.pause()
-      finish()
-    }
-    const onEnd = (): void => end(() => resolve(text))
-    const onAbort = (): void => {
-      // The shell's prompt is not to follow the question.
-      writeError('\n')
-      end(() => reject(signal.reason))
-    }
-    const onData = (more: string): void => {
-      text += more
-      const at = text.indexOf('\n')
-      if (at >= 0) end(() => resolve(text.slice(0, at).replace(/\r$/, '')))
-    }
-    stdin.on('data', onData)
-    stdin.on('end', onEnd)
-    signal.addEventListener('abort', onAbort)
-    stdin.resume()
-    if (signal.aborted) onAbort()
-  })
-}
-
-/**
- * Waits for a line that a person pastes at the terminal, which does not show it: a terminal that shows lines cuts them
- * after 4096 characters, and some addresses are longer. Ctrl-C is the signal that it always is.
- *
- * @throws What the signal gives as its reason
- */
-export function readPasted(signal: AbortSignal): Promise<string> {
-  const { stdin } = process
-  stdin.setRawMode(true)
-  stdin.setEncoding('utf8')
-  let line = ''
-  return new Promise<string>((resolve, reject) => {
-    const end = (finish: () => void): void => {
-      stdin.off('data', onData)
-      signal.removeEventListener('abort', onAbort)
-      stdin.setRawMode(false)
-      stdin.pause()
-      finish()
-    }
-    const onAbort = (): void => end(() => reject(signal.reason))
-    const onData = (text: string): void => {
-      for (const char of text) {
-        if (char === '\r' || char === '\n') {
-          end(() => resolve(line))
-          return
-        }
-        if (char === '\u0003') process.kill(process.pid, 'SIGINT')
-        else if (char === '\u0015') line = ''
-        else if (char === '\u007f' || char === '\b') line = line.slice(0, -1)
-        else if (line.length < maxPastedLength) line += char
-      }
-    }
-    stdin.on('data', onData)
-    signal.addEventListener('abort', onAbort)
-    stdin.resume()
-    if (signal.aborted) onAbort()
-  })
-}
-
-let holds = 0
-let onRelease = (): void => {}
-
-/**
- * Keeps signals from ending the process: they are heard, and count once what is held has ended.
- *
- * @returns What ends that.
- */
-export function holdSignals(): () => void {
-  holds++
-  return () => {
-    holds--
-    if (holds === 0) onRelease()
-  }
-}
-
-/** Resolves once nothing is held any more: a caller may leave before, the process may not end. */
-export function untilReleased(): Promise<void> {
-  return new Promise(resolve => {
-    onRelease = resolve
-    if (holds === 0) resolve()
-  })
-}
-
-function endSoon(exitCode: number): void {
-  setTimeout(() => (holds > 0 ? endSoon(exitCode) : process.exit(exitCode)), 1000).unref()
-}
-
-/**
- * Turns SIGINT, SIGTERM and SIGHUP into an abort, so that programs that were started end too and the lock is freed.
- * A second signal, or a second without an end, ends the process at once, unless signals are held.
- */
-export function abortOnSignals(): AbortSignal {
-  const controller = new AbortController()
-  const listeners: [name: NodeJS.Signals, listener: () => void][] = []
-  for (const [name, code, exitCode] of [
-    ['SIGINT', 'interrupted', 130],
-    ['SIGTERM', 'terminated', 143],
-    ['SIGHUP', 'terminated', 143],
-  ] as const) {
-    const listener = (): void => {
-      if (controller.signal.aborted && holds === 0) process.exit(exitCode)
-      endSoon(exitCode)
-      controller.abort(new TokctlError(code, code))
-    }
-    process.on(name, listener)
-    listeners.push([name, listener])
-  }
-  // Node answers this signal by listening for a debugger, which would show all that is in memory.
-  process.on('SIGUSR1', () => {})
-  leaveSignals = () => {
-    for (const [name, listener] of listeners) process.off(name, listener)
-  }
-  return controller.signal
-}
-
-/**
- * Hears signals instead of doing what the system does with them.
- *
- * @returns What ends that.
- */
-export function onSignals(
-  names: readonly NodeJS.Signals[],
-  listener: (name: NodeJS.Signals) => void,
-): () => void {
-  for (const name of names) process.on(name, listener)
-  return () => {
-    for (const name of names) process.off(name, listener)
-  }
-}
-
-/** Ends what `abortOnSignals` makes of signals: the work is another program's from here on. */
-export function handOverSignals(): void {
-  leaveSignals()
-}
-
-/** Programs that were started here and may end while this process lives. */
-let left = 0
-
-/**
- * Puts another program in the place of this process, which keeps its id, its streams and its terminal.
- * Returns where that cannot be done: an old Node, Windows, or a program of ours that another one would have to wait for.
- */
-export function replaceProcess(file: string, argv: readonly string[], env: Environment['env']): void {
-  const { execve } = process as { execve?(file: string, args: readonly string[], env: object): void }
-  if (execve === undefined || process.platform === 'win32' || left > 0) return
-  leaveSignals()
-  // Node ignores these two, and what is ignored stays so in the next program; what is listened to does not.
-  for (const name of ['SIGPIPE', 'SIGXFSZ'] as const) process.on(name, () => {})
-  try {
-    execve.call(process, file, argv, env)
-  } catch {}
-}
-
-/**
- * Starts a program that outlives this one and holds none of its streams.
- *
- * @returns `ended` resolves when it has ended, or could not be started.
- */
-export async function startDetached(
-  self: readonly string[],
-  args: readonly string[],
-): Promise<{ readonly ended: Promise<void> }> {
-  const { spawn } = await import('node:child_process')
-  const [program, ...rest] = self
-  const env = withoutDebugging(process.env) as NodeJS.ProcessEnv
-  const child = spawn(program!, [...rest, ...args], {
-    detached: true,
-    stdio: 'ignore',
-    windowsHide: true,
-    env,
-  })
-  left++
-  const ended = new Promise<void>(resolve => {
-    const end = (): void => {
-      left--
-      resolve()
-    }
-    child.once('exit', end)
-    // A renewal that cannot be started is tried again by the next caller.
-    child.once('error', end)
-  })
-  child.unref()
-  return { ended }
 }

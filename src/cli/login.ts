@@ -3,8 +3,9 @@ import { formatInstant } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import type { DeviceCodeProfile, Profile, SignInProfile } from '../profile/profile.ts'
 import { type CommandContext, type Define, durationOption } from './command.ts'
-import { askLine, isTerminal, writeError } from './io.ts'
+import { isTerminal, writeError } from './io.ts'
 import { makePerson } from './person.ts'
+import { askLine } from './prompt.ts'
 
 /** A forgotten browser tab must not hold the lease for ever; another device takes longer to find, and its code ends by itself. */
 const defaultLoginMs = { authorization_code: 300_000, device_code: 900_000 } as const

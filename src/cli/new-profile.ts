@@ -4,7 +4,8 @@ import { shellWord } from '../core/shell-word.ts'
 import type { Given } from '../profile/recipe-text.ts'
 import type { Recipe, RecipeAsk } from '../profile/recipes.ts'
 import type { CommandContext } from './command.ts'
-import { askLine, isTerminal, writeError } from './io.ts'
+import { isTerminal, writeError } from './io.ts'
+import { askLine } from './prompt.ts'
 
 // What `profile add` and `init` share: how a profile comes to be from a provider's recipe.
 

@@ -1,6 +1,7 @@
 import type { Environment } from '../core/environment.ts'
 import type { Person } from '../source/source.ts'
-import { isTerminal, readPasted, writeError } from './io.ts'
+import { isTerminal, writeError } from './io.ts'
+import { readPasted } from './prompt.ts'
 
 /** How somebody at this machine signs in. */
 export interface PersonOptions {

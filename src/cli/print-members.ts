@@ -1,25 +1,22 @@
 import { TokctlError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
-import type { EpochMs } from '../core/time.ts'
-import type { Token } from '../core/token.ts'
 import type { Profile } from '../profile/profile.ts'
-import { lifeOf } from './get.ts'
 
 /**
  * What `get` prints for a profile of named members, in the forms that have room for them: `json` and `env`.
  *
+ * @param life - How long they live, as `-o json` tells it.
  * @throws {TokctlError} `usage` for a form that holds one token
  */
 export function printMembers(
   members: Readonly<Record<string, Secret>>,
-  token: Token,
   profile: Profile,
   output: string,
-  now: EpochMs,
+  life: Readonly<Record<string, unknown>>,
 ): string {
   const values = Object.entries(members).map(([name, value]) => [name, value.expose()] as const)
   if (output === 'json') {
-    const shown = { profile: profile.name, members: Object.fromEntries(values), ...lifeOf(token, now) }
+    const shown = { profile: profile.name, members: Object.fromEntries(values), ...life }
     return `${JSON.stringify(shown)}\n`
   }
   if (output === 'env') {

@@ -20,9 +20,10 @@ import { socketTable } from '../proxy/peer-user.ts'
 import { startProxy } from '../proxy/proxy.ts'
 import type { ProxyRoute } from '../proxy/route.ts'
 import type { CommandContext, Define } from './command.ts'
-import { holdSignals, writePart } from './io.ts'
+import { writePart } from './io.ts'
 import { warn } from './report.ts'
 import { notifyServiceManager } from './service-manager.ts'
+import { holdSignals } from './signals.ts'
 
 interface ProxyFlags {
   readonly listen?: string

@@ -14,8 +14,7 @@ import { fileStem, type StateDir } from '../core/state-dir.ts'
 import type { Config } from '../profile/profile.ts'
 import { fileNameOf, keyOfFileName } from '../store/file-name.ts'
 import type { CommandContext } from './command.ts'
-import { isAlive } from './io.ts'
-import type { Pruning } from './prune.ts'
+import { isAlive } from './processes.ts'
 
 // What lies in the state directory and serves nobody. A lock file is never deleted: whoever waits for it waits for that file.
 
@@ -26,6 +25,17 @@ const writtenMs = 600_000
 /** No write takes this long: an id that is in use by then is another process's, unless that has this very file open. */
 const leftMs = 3_600_000
 const dayMs = 86_400_000
+
+/** What a pruning does, and tells. */
+export interface Pruning {
+  readonly isDry: boolean
+  /** Profiles of which something stays in a store; `undefined` once a store could not be looked through. */
+  stays: Set<string> | undefined
+  /** The stores that were looked through. */
+  readonly seen: Set<string>
+  drop(what: string): void
+  keep(what: string, why: string): void
+}
 
 /** Drops left-over files, each looked at again before it goes. */
 export async function pruneFiles(config: Config, pruning: Pruning, context: CommandContext): Promise<void> {

@@ -7,7 +7,7 @@ import type { Store } from '../store/store.ts'
 import { openStore, storeKind } from '../store/stores.ts'
 import type { CommandContext, Define } from './command.ts'
 import { writeOut } from './io.ts'
-import { isKnownProject, pruneFiles } from './prune-files.ts'
+import { isKnownProject, type Pruning, pruneFiles } from './prune-files.ts'
 import { warn } from './report.ts'
 
 const lockMs = 2000
@@ -19,17 +19,6 @@ interface PruneOptions {
 
 // The names that profiles have, those of projects included.
 const ownName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?:@[a-z0-9-]{1,32})?$/
-
-/** What a pruning does, and tells. */
-export interface Pruning {
-  readonly isDry: boolean
-  /** Profiles of which something stays in a store; `undefined` once a store could not be looked through. */
-  stays: Set<string> | undefined
-  /** The stores that were looked through. */
-  readonly seen: Set<string>
-  drop(what: string): void
-  keep(what: string, why: string): void
-}
 
 /** `tokctl prune`: drops what nobody can use. */
 export const define: Define = (program, run) => {

@@ -1,7 +1,8 @@
 import { TokctlError } from '../core/errors.ts'
 import { Secret } from '../core/secret.ts'
 import type { Define } from './command.ts'
-import { askHidden, isTerminal, readInput, writeOut } from './io.ts'
+import { isTerminal, readInput, writeOut } from './io.ts'
+import { askHidden } from './prompt.ts'
 
 const maxSecretBytes = 1 << 20
 

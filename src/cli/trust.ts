@@ -16,7 +16,8 @@ import {
 } from '../profile/project.ts'
 import { shownPath } from '../profile/shown-path.ts'
 import type { CommandContext, Define } from './command.ts'
-import { askLine, isTerminal, writeError } from './io.ts'
+import { isTerminal, writeError } from './io.ts'
+import { askLine } from './prompt.ts'
 
 interface TrustOptions {
   readonly yes?: boolean

@@ -199,14 +199,22 @@ describe('the floors', () => {
 })
 
 describe('the machine', () => {
-  test('process and console stand in cli/io.ts, main.ts and what starts it alone, Date.now in core/time.ts alone', () => {
+  test('process and console stand in four files of cli/, main.ts and what starts it alone, Date.now in core/time.ts alone', () => {
     const places: Record<string, string[]> = {}
     for (const [path, { machine }] of sources) {
       for (const name of machine) places[name] = [...(places[name] ?? []), path]
     }
     for (const paths of Object.values(places)) paths.sort()
     expect(places).toEqual({
-      process: ['bun.ts', 'cli/io.ts', 'main.ts', 'node.ts'],
+      process: [
+        'bun.ts',
+        'cli/io.ts',
+        'cli/processes.ts',
+        'cli/prompt.ts',
+        'cli/signals.ts',
+        'main.ts',
+        'node.ts',
+      ],
       'Date.now': ['core/time.ts'],
     })
   })
