@@ -21,6 +21,7 @@ import type { Send } from './source/transport.ts'
 import type { Upstream } from './source/upstream-pool.ts'
 import type { Credentials } from './store/credentials.ts'
 import type { Journal } from './store/journal.ts'
+import type { OpenSocket } from './store/socket.ts'
 import type { Store } from './store/store.ts'
 import { openStore, storeKind } from './store/stores.ts'
 import { isStuck } from './store/stuck.ts'
@@ -36,6 +37,8 @@ export interface AppOptions {
   readonly notices: Notices
   /** Starts a renewal of that profile that outlives this process. @param force - However good the kept token is. */
   renewLater(configFile: string | undefined, profile: string, force: boolean): Promise<StartedRenewal>
+  /** @see OpenStoreOptions.blockingSocket */
+  blockingSocket?(): Promise<OpenSocket | undefined>
   /** The kernel's lock, as this runtime calls it; `undefined` where it cannot. */
   lockCalls(): Promise<LockCalls | undefined>
 }
@@ -122,7 +125,8 @@ const keychainMs = 2000
 
 /** Builds store, source and manager for a profile when they are asked for. */
 export function createApp(options: AppOptions): App {
-  const { environment, clock, configFlag, storeFlag, notices, renewLater, lockCalls } = options
+  const { environment, clock, configFlag, storeFlag, notices, renewLater, lockCalls, blockingSocket } =
+    options
   const stateDir = openStateDir(environment)
   const outcomes = openOutcomes(stateDir, environment.pid)
   const stores = new Map<string, Promise<Store>>()
@@ -177,6 +181,7 @@ export function createApp(options: AppOptions): App {
         environment,
         stateDir,
         timeoutMs,
+        ...(blockingSocket === undefined ? {} : { blockingSocket }),
         warn: notices.warn,
         trace: notices.trace,
       })

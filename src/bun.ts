@@ -11,6 +11,9 @@ void main({
     platform === 'win32'
       ? (await import('./core/lock-embedded.ts')).embeddedLock()
       : (await import('./core/lock-calls.ts')).systemLockCalls(platform),
+  blockingSocket: async platform => (await import('./store/blocking-socket.ts')).blockingSockets(platform),
+  // It was built to compile later than usual: what has ended after 15 ms is done sooner without.
+  compileSooner: () => Bun.unsafe.setJITPolicy(1),
   // Its bytecode is in it.
   saveCodeCache() {},
 })

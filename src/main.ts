@@ -10,6 +10,7 @@ import { type ReportOptions, report, warn } from './cli/report.ts'
 import { abortOnSignals, holdSignals, untilReleased } from './cli/signals.ts'
 import type { Runtime } from './core/runtime.ts'
 import { type ResidentClock, systemClock } from './core/time.ts'
+import type { OpenSocket } from './store/socket.ts'
 
 declare const __VERSION__: string
 declare const __COMMIT__: string
@@ -26,6 +27,8 @@ export async function main(runtime: Runtime): Promise<void> {
   let app: App | undefined
   let exitCode = 0
   let wasHit = false
+  // Until more than a cached token is to be served, a question to the bus has nothing to hold up.
+  let mayBlock = false
   // Read before the rest, so that a command line that is wrong is told in the form that was asked for.
   let options: ReportOptions = {
     json: argv.includes('--json-errors'),
@@ -43,7 +46,9 @@ export async function main(runtime: Runtime): Promise<void> {
       isHelper: command === 'helper',
       onMiss() {
         wasHit = false
+        mayBlock = false
       },
+      blockingSocket: async platform => (mayBlock ? runtime.blockingSocket(platform) : undefined),
       exitWith(code) {
         exitCode = code
       },
@@ -56,6 +61,7 @@ export async function main(runtime: Runtime): Promise<void> {
   try {
     const plain = readPlainGet(argv)
     const helper = readPlainHelper(argv)
+    mayBlock = plain !== undefined || helper !== undefined
     if (plain !== undefined) await runWith(plain.global, printToken(plain.name, plain.options), 'get')
     else if (helper !== undefined) {
       const { speak } = await import('./cli/helper.ts')
@@ -102,12 +108,13 @@ interface RunHooks {
   /** Another tool reads what is said: no warnings, no word about waiting. */
   readonly isHelper: boolean
   onMiss(): void
+  blockingSocket(platform: string): Promise<OpenSocket | undefined>
   exitWith(code: number): void
   settle(): void
 }
 
 function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): CommandContext {
-  const { isHelper, onMiss, exitWith, settle } = hooks
+  const { isHelper, onMiss, blockingSocket, exitWith, settle } = hooks
   const environment = readEnvironment(runtime.script)
   // A tool that calls a helper leaves no place for an option of ours.
   const { TOKCTL_VERBOSE: asked } = environment.env
@@ -140,6 +147,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
         else isTerminal(2).then(isOne => isOne && say())
       },
     },
+    blockingSocket: () => blockingSocket(environment.platform),
     lockCalls: () => runtime.lockCalls(environment.platform, environment.arch),
     async renewLater(configFile, profile, force) {
       // A renewal by force goes on for a caller that could not wait, and outlives this process.

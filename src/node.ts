@@ -9,6 +9,8 @@ export function main({ script, saveCodeCache }: { script: string; saveCodeCache(
     script,
     takesOpenSockets: true,
     lockCalls: async (platform, arch) => (await import('./core/lock-addon.ts')).loadLockAddon(platform, arch),
+    blockingSocket: async () => undefined,
+    compileSooner() {},
     saveCodeCache,
   })
 }

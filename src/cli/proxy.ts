@@ -75,6 +75,7 @@ async function serve(context: CommandContext, names: readonly string[], flags: P
       }
       routes.push(route)
     }
+    context.runtime.compileSooner()
     const uid = tellsUsers(environment) ? environment.uid : undefined
     const proxy = await startProxy(routes, { clock, tokens, uid })
     const stopping = signal()

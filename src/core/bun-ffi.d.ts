@@ -1,10 +1,19 @@
 // The part of Bun's own modules that is used; its types would bring a second set of Node's.
 
+/** Of the runtime itself. */
+declare const Bun: {
+  readonly unsafe: {
+    /** By how much its compilers begin later than usual, from here on; 1 is usual. */
+    setJITPolicy(scale: number): void
+  }
+}
+
 declare module 'bun:ffi' {
   /** An address. */
   type Pointer = number & { readonly address: unique symbol }
   interface Kinds {
     int: number
+    usize: number
     ptr: Pointer
   }
   interface Signature {

@@ -1,3 +1,4 @@
+import type { OpenSocket } from '../store/socket.ts'
 import type { LockCalls } from './lock.ts'
 
 /** What runs this program: `node.ts` and `bun.ts` have one each, and nothing else asks which it is. */
@@ -10,6 +11,10 @@ export interface Runtime {
   readonly takesOpenSockets: boolean
   /** The kernel's lock; `undefined` where there is no way to call it. */
   lockCalls(platform: string, arch: string): Promise<LockCalls | undefined>
+  /** Sockets that hold up the whole process while they wait; `undefined` where there are none. */
+  blockingSocket(platform: string): Promise<OpenSocket | undefined>
+  /** Told by what stays and has much to do: compile it as early as the runtime would by itself. */
+  compileSooner(): void
   /** Keeps compiled code for the next start; called where more than a cached token was served. */
   saveCodeCache(): void
 }

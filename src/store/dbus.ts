@@ -1,6 +1,6 @@
 import { lstatSync, statSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
 import { DBusError, encodeMessage, Frames, type Message, type Value } from './dbus-codec.ts'
+import type { OpenSocket, Socket } from './socket.ts'
 
 /** Where a bus listens; an abstract path starts with NUL. */
 export interface BusAddress {
@@ -18,17 +18,23 @@ export interface MethodCall {
   readonly body?: Value[]
 }
 
+/** On whose behalf something is asked. */
+export interface Caller {
+  /** How many milliseconds are left to it; asked only where the socket blocks. */
+  leftMs?(): number
+}
+
 /** One connection to a bus. */
 export interface Bus {
   /**
-   * Asks on behalf of a caller, any object; all that is asked in the same turn goes out in one write.
+   * Asks on behalf of a caller; all that is asked in the same turn goes out in one write.
    *
    * @throws {DBusError}, or the reason for which the caller was made to leave
    */
-  call(call: MethodCall, caller: object): Promise<Message>
+  call(call: MethodCall, caller: Caller): Promise<Message>
   /** Rejects all that this caller waits for, at once; late answers are dropped and others served on. */
   // Not an AbortSignal: the first one with a listener costs a process as much as half a question to the bus.
-  leave(caller: object, reason: unknown): void
+  leave(caller: Caller, reason: unknown): void
   /** Ends the connection; whoever still waits gets `closed`. */
   close(): void
 }
@@ -64,7 +70,7 @@ function refuseForeign({ path, guid }: BusAddress, uid: number | undefined): voi
 }
 
 interface Waiter {
-  readonly caller?: object
+  readonly caller?: Caller
   resolve(reply: Message): void
   reject(error: unknown): void
 }
@@ -80,7 +86,7 @@ export const driver = {
 export function openBus(
   addresses: readonly BusAddress[],
   uid: number | undefined,
-  openSocket: (path: string) => Socket = path => connect({ path }),
+  openSocket: OpenSocket,
 ): Bus {
   const waiting = new Map<number, Waiter>()
   const frames = new Frames()
@@ -99,24 +105,28 @@ export function openBus(
     if (address === undefined) fail(previous)
     if (address === undefined || failure !== undefined) return
     const next = (error: Error): void => {
-      const missing = `${address.path} (${(error as NodeJS.ErrnoException).code ?? 'error'})`
-      tryNext(others, error instanceof DBusError ? error : new DBusError('unreachable', missing))
-    }
-    try {
-      refuseForeign(address, uid)
-      socket = openSocket(address.path)
-    } catch (error) {
-      next(error as Error)
-      return
+      const { code = 'error' } = error as NodeJS.ErrnoException
+      if (error instanceof DBusError) tryNext(others, error)
+      else if (code === 'EAGAIN')
+        tryNext(others, new DBusError('closed', 'the bus takes no more connections'))
+      else tryNext(others, new DBusError('unreachable', `${address.path} (${code})`))
     }
     const lost = new DBusError('closed', 'the bus closed the connection')
-    socket.on('connect', () => {
-      isOpen = true
-      flush()
-    })
-    socket.on('data', data => receive(data, address.guid))
-    socket.on('error', error => (isOpen ? fail(lost) : next(error)))
-    socket.on('end', () => fail(lost))
+    try {
+      refuseForeign(address, uid)
+      socket = openSocket(address.path, {
+        opened() {
+          isOpen = true
+          flush()
+        },
+        received: data => receive(data, address.guid),
+        failed: error => (isOpen ? fail(lost) : next(error)),
+        ended: () => fail(lost),
+      })
+      if (socket.wait !== undefined) isOpen = true
+    } catch (error) {
+      next(error as Error)
+    }
   }
 
   function send(call: MethodCall, waiter: Waiter): void {
@@ -127,8 +137,18 @@ export function openBus(
 
   function flush(): void {
     if (!isOpen || failure !== undefined || unsent.length === 0) return
-    socket?.write(Buffer.concat(unsent))
+    socket?.write(unsent.length === 1 ? unsent[0]! : Buffer.concat(unsent))
     unsent = []
+    // Where a socket blocks, nothing else is to be done meanwhile. Whose time has passed is told so by his own timer.
+    for (let left = leftMs(); left > 0; left = leftMs()) socket?.wait?.(left)
+  }
+
+  /** For how long somebody waits on a socket that blocks. */
+  function leftMs(): number {
+    if (socket?.wait === undefined || failure !== undefined) return 0
+    let left = 0
+    for (const { caller } of waiting.values()) left = Math.max(left, caller?.leftMs?.() ?? 0)
+    return left
   }
 
   function receive(data: Buffer, guid: string | undefined): void {
@@ -162,11 +182,11 @@ export function openBus(
   function fail(error: unknown): void {
     if (failure !== undefined) return
     failure = error
-    socket?.destroy()
+    socket?.close()
     abandon(error)
   }
 
-  function abandon(reason: unknown, caller?: object): void {
+  function abandon(reason: unknown, caller?: Caller): void {
     for (const [number, waiter] of waiting) {
       if (caller !== undefined && waiter.caller !== caller) continue
       waiting.delete(number)

@@ -1,6 +1,7 @@
 import type { Environment } from '../core/environment.ts'
 import type { Secret } from '../core/secret.ts'
 import { type StateDir, stateDir as stateDirOf } from '../core/state-dir.ts'
+import type { OpenSocket } from './socket.ts'
 import type { Keychain } from './store.ts'
 
 /** What a keychain may need, whichever it is. */
@@ -11,6 +12,8 @@ export interface KeychainOptions {
   readonly timeoutMs?: number
   /** For `get`, where that is to be shorter. */
   readonly readTimeoutMs?: number
+  /** @see OpenStoreOptions.blockingSocket */
+  blockingSocket?(): Promise<OpenSocket | undefined>
   trace(message: string): void
 }
 

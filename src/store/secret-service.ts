@@ -13,10 +13,11 @@
 import type { Environment } from '../core/environment.ts'
 import { printable, TokctlError } from '../core/errors.ts'
 import { Secret } from '../core/secret.ts'
-import { type Bus, type MethodCall, openBus, parseAddresses } from './dbus.ts'
+import { type Bus, type Caller, type MethodCall, openBus, parseAddresses } from './dbus.ts'
 import { DBusError, type Value, type Variant } from './dbus-codec.ts'
 import { denied, failed, KeychainAbsent, locked, tooSlow, unusable } from './keychain-errors.ts'
 import { refuseEmpty } from './refuse-empty.ts'
+import type { OpenSocket } from './socket.ts'
 import type { Keychain, StoreKey } from './store.ts'
 
 /** What the Secret Service store stands on. */
@@ -26,6 +27,8 @@ export interface SecretServiceOptions {
   readonly timeoutMs?: number
   /** For `get`, where that is to be shorter. */
   readonly readTimeoutMs?: number
+  /** @see OpenStoreOptions.blockingSocket */
+  blockingSocket?(): Promise<OpenSocket | undefined>
 }
 
 type Ask = (call: Omit<MethodCall, 'destination'>, answer: string) => Promise<Value[]>
@@ -43,11 +46,12 @@ export function secretService(options: SecretServiceOptions): Keychain {
   let shared: { readonly bus: Bus; users: number; isIntroduced: boolean } | undefined
 
   async function operate<T>(work: (ask: Ask) => Promise<T>, limitMs = timeoutMs): Promise<T> {
-    const caller = {}
+    const caller = callerFor(limitMs)
     let connection: typeof shared
     const timer = setTimeout(() => connection?.bus.leave(caller, tooSlow(limitMs)), limitMs)
     try {
-      shared ??= { bus: connect(environment), users: 0, isIntroduced: false }
+      const openSocket = shared === undefined ? await socketOpener(options) : undefined
+      shared ??= { bus: connect(environment, openSocket!), users: 0, isIntroduced: false }
       connection = shared
       connection.users++
       const ask = asking(connection.bus, caller)
@@ -173,7 +177,23 @@ export function secretService(options: SecretServiceOptions): Keychain {
   }
 }
 
-function connect({ env, uid }: SecretServiceOptions['environment']): Bus {
+/** Whose time begins with his first look at the clock, which is taken where a socket blocks alone: loading it costs Node much. */
+function callerFor(limitMs: number): Caller {
+  let until: number | undefined
+  return {
+    leftMs() {
+      const now = performance.now()
+      until ??= now + limitMs
+      return until - now
+    },
+  }
+}
+
+async function socketOpener({ blockingSocket }: SecretServiceOptions): Promise<OpenSocket> {
+  return (await blockingSocket?.()) ?? (await import('./net-socket.ts')).netSocket
+}
+
+function connect({ env, uid }: SecretServiceOptions['environment'], openSocket: OpenSocket): Bus {
   const runtimeDir = env['XDG_RUNTIME_DIR'] || undefined
   const named = env['DBUS_SESSION_BUS_ADDRESS']
   if (!named && runtimeDir === undefined) {
@@ -182,7 +202,7 @@ function connect({ env, uid }: SecretServiceOptions['environment']): Bus {
       'run this in a login session',
     )
   }
-  return openBus(parseAddresses(named || 'unix:runtime=yes', runtimeDir), uid)
+  return openBus(parseAddresses(named || 'unix:runtime=yes', runtimeDir), uid, openSocket)
 }
 
 /** Every answer of one operation comes from one and the same service, in the shape that was expected. */

@@ -2,6 +2,7 @@ import type { Environment } from '../core/environment.ts'
 import { printable, TokctlError } from '../core/errors.ts'
 import type { StateDir } from '../core/state-dir.ts'
 import { type StoreKind, storeKinds } from '../profile/profile.ts'
+import type { OpenSocket } from './socket.ts'
 import type { Store } from './store.ts'
 
 /** How a store is opened. */
@@ -16,6 +17,11 @@ export interface OpenStoreOptions {
    * 2 s, since what they keep may be the only copy.
    */
   readonly timeoutMs?: number
+  /**
+   * Asked before each connection for a socket that may hold up the process; gives `undefined` where that is not to be, or
+   * cannot be had.
+   */
+  blockingSocket?(): Promise<OpenSocket | undefined>
   /** Told, once per state directory, that files were taken for want of a keychain. */
   warn(message: string): void
   /** Told of what reads as nothing kept; for `--verbose`. */
@@ -59,9 +65,16 @@ export function openStore(options: OpenStoreOptions): Promise<Store> {
 }
 
 async function openKeychain(options: OpenStoreOptions): Promise<Store> {
-  const { environment, stateDir, timeoutMs = maxReadMs, trace = () => {} } = options
+  const { environment, stateDir, timeoutMs = maxReadMs, trace = () => {}, blockingSocket } = options
   const readTimeoutMs = Math.min(maxReadMs, timeoutMs)
-  return (await import('./keychain.ts')).openKeychain({ environment, stateDir, readTimeoutMs, trace })
+  const more = blockingSocket === undefined ? {} : { blockingSocket }
+  return (await import('./keychain.ts')).openKeychain({
+    environment,
+    stateDir,
+    readTimeoutMs,
+    trace,
+    ...more,
+  })
 }
 
 async function openFile(options: OpenStoreOptions, keepsRefreshTokens: boolean): Promise<Store> {

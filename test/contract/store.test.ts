@@ -8,6 +8,7 @@ import { nativeKeychain } from '../../src/store/keychain-native.ts'
 import { memoryStore } from '../../src/store/memory.ts'
 import { secretService } from '../../src/store/secret-service.ts'
 import type { Store, StoreKey } from '../../src/store/store.ts'
+import { busSockets } from '../support/bus-sockets.ts'
 import { type Keyring, keyringMissing, startKeyring } from '../support/keyring.ts'
 import { fakeNativeKeyring } from '../support/native-keyring.ts'
 import { scratchState } from '../support/state.ts'
@@ -55,20 +56,21 @@ const makers: [name: string, make: () => (() => Store) | Promise<() => Store>][]
   ],
   ['native keychain, items of 2,560 bytes', () => native(2560)],
   ['native keychain, items so small that all overflow', () => native(64)],
-  [
-    'Secret Service',
+  ...busSockets.map(([socket, openSocket]): [string, () => Promise<() => Store>] => [
+    `Secret Service, ${socket}`,
     async () => {
-      const open = (): Store => secretService({ environment: { env: keyring.env, uid: process.getuid?.() } })
+      const environment = { env: keyring.env, uid: process.getuid?.() }
+      const open = (): Store => secretService({ environment, blockingSocket: async () => openSocket })
       for (const key of await open().list()) await open().delete(key)
       return open
     },
-  ],
+  ]),
 ]
 
 const corp: StoreKey = { kind: 'profile', name: 'corp' }
 
 describe.each(makers)('%s', (name, make) => {
-  const it = test.skipIf(name === 'Secret Service' && missing !== undefined)
+  const it = test.skipIf(name.startsWith('Secret Service') && missing !== undefined)
 
   async function opened(): Promise<{ store: Store; again: () => Store }> {
     const open = await make()

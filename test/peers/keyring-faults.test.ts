@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { Secret } from '../../src/core/secret.ts'
 import { secretService } from '../../src/store/secret-service.ts'
+import type { OpenSocket } from '../../src/store/socket.ts'
 import type { Keychain, Store } from '../../src/store/store.ts'
 import { openStore } from '../../src/store/stores.ts'
+import { busSockets } from '../support/bus-sockets.ts'
 import { type BareBus, type Keyring, keyringMissing, startBus, startKeyring } from '../support/keyring.ts'
 import { scratchState } from '../support/state.ts'
 import { buildStoreWorker, startStoreWorker } from '../support/store-process.ts'
@@ -54,9 +56,13 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
     return bus
   }
 
-  function storeOn(bus: BareBus, timeoutMs?: number): Keychain {
+  function storeOn(bus: BareBus, timeoutMs?: number, openSocket?: OpenSocket): Keychain {
     const environment = { env: bus.env, uid: process.getuid?.() }
-    return secretService({ environment, ...(timeoutMs !== undefined && { timeoutMs }) })
+    return secretService({
+      environment,
+      blockingSocket: async () => openSocket,
+      ...(timeoutMs !== undefined && { timeoutMs }),
+    })
   }
 
   /** Each operation fails in that way. */
@@ -108,7 +114,9 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
   test('locked: told at once, for what it holds and for what it does not, and auto takes nothing else', async () => {
     const { keyring, store } = await keyringWithItem()
     await keyring.lock()
-    await expectAll(store, lockedError)
+    for (const [, openSocket] of busSockets) {
+      await expectAll(storeOn(keyring, undefined, openSocket), lockedError)
+    }
     await expect(store.get({ kind: 'profile', name: 'never kept' })).rejects.toMatchObject(lockedError)
     await expect(store.readItem('tokctl', 'corp')).rejects.toMatchObject(lockedError)
     await expectProcess(keyring.env, lockedError)
@@ -120,7 +128,9 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
     const env = { PATH: bus.env['PATH']!, DBUS_SESSION_BUS_ADDRESS: bus.address }
     await bus.stop()
     const message = `there is no keychain here: nobody listens on the session bus, ${bus.env['XDG_RUNTIME_DIR']}/bus (ENOENT)`
-    await expectAll(storeOn(bus), { code: 'store_unavailable', message })
+    for (const [, openSocket] of busSockets) {
+      await expectAll(storeOn(bus, undefined, openSocket), { code: 'store_unavailable', message })
+    }
     await expectProcess(env, { code: 'store_unavailable', message })
     const { store, warnings } = await openAuto(env)
     expect(store).toMatchObject({ kind: 'file', keepsRefreshTokens: false })
@@ -140,7 +150,7 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
 
   test('a bus without the service: told, and auto takes files with a warning', async () => {
     const bus = await bareBus()
-    await expectAll(storeOn(bus), absentError)
+    for (const [, openSocket] of busSockets) await expectAll(storeOn(bus, undefined, openSocket), absentError)
     await expectProcess(bus.env, absentError)
     const { store, warnings } = await openAuto(bus.env)
     expect(store.kind).toBe('file')
@@ -199,9 +209,11 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
   test('a deadline of its own is kept', async () => {
     const { keyring } = await keyringWithItem()
     keyring.freeze()
-    await expect(storeOn(keyring, 50).get(corp)).rejects.toMatchObject({
-      code: 'store_timeout',
-      message: 'the keychain did not answer within 0.05 s',
-    })
+    for (const [, openSocket] of busSockets) {
+      await expect(storeOn(keyring, 50, openSocket).get(corp)).rejects.toMatchObject({
+        code: 'store_timeout',
+        message: 'the keychain did not answer within 0.05 s',
+      })
+    }
   })
 })

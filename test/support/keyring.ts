@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openBus, parseAddresses } from '../../src/store/dbus.ts'
 import { DBusError, type Value } from '../../src/store/dbus-codec.ts'
+import { netSocket } from '../../src/store/net-socket.ts'
 
 /** A session bus of its own with a gnome-keyring of its own; nothing of the user's is touched. */
 export interface Keyring {
@@ -136,7 +137,7 @@ export async function startBus(): Promise<BareBus> {
     address,
     async ask(destination, path, interfaceMember, signature, body) {
       const at = interfaceMember.lastIndexOf('.')
-      const bus = openBus(parseAddresses(address, undefined), process.getuid?.())
+      const bus = openBus(parseAddresses(address, undefined), process.getuid?.(), netSocket)
       try {
         const call = {
           destination,

@@ -15,7 +15,13 @@ interface Floor {
   readonly and?: readonly string[]
 }
 
-const interfaces = ['store/store.ts', 'store/record.ts', 'store/journal.ts', 'source/source.ts']
+const interfaces = [
+  'store/store.ts',
+  'store/record.ts',
+  'store/journal.ts',
+  'store/socket.ts',
+  'source/source.ts',
+]
 const floors: readonly Floor[] = [
   {
     name: 'words',

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Bus, type BusAddress, type MethodCall, openBus, parseAddresses } from '../../src/store/dbus.ts'
 import { encodeMessage, Frames, type Message } from '../../src/store/dbus-codec.ts'
+import { netSocket } from '../../src/store/net-socket.ts'
 
 const uid = process.getuid?.()
 const guid = '0123456789abcdef0123456789abcdef'
@@ -105,7 +106,7 @@ function reply(to: number, body: string, type = 2): Buffer {
 }
 
 function opened(...addresses: BusAddress[]): Bus {
-  const bus = openBus(addresses, uid)
+  const bus = openBus(addresses, uid, netSocket)
   onTestFinished(() => bus.close())
   return bus
 }
@@ -250,10 +251,12 @@ describe('gives nothing to a server that may be somebody else’s', () => {
     if (isRoot) chownSync(server.address.path, 12345, 12345)
     const me = isRoot ? 0 : uid! + 1
     const foreign = { kind: 'unsafe', message: `${server.address.path} belongs to another user` }
-    await expect(openBus([server.address], me).call(ping, {})).rejects.toMatchObject(foreign)
+    await expect(openBus([server.address], me, netSocket).call(ping, {})).rejects.toMatchObject(foreign)
     const link = join(home(), 'link')
     symlinkSync(server.address.path, link)
-    await expect(openBus([{ path: link, guid: undefined }], me).call(ping, {})).rejects.toMatchObject({
+    await expect(
+      openBus([{ path: link, guid: undefined }], me, netSocket).call(ping, {}),
+    ).rejects.toMatchObject({
       kind: 'unsafe',
       message: `${link} belongs to another user`,
     })

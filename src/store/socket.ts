@@ -1,0 +1,29 @@
+/** One end of a connection to a socket of this machine. */
+export interface Socket {
+  write(data: Uint8Array): void
+  /** Ends it; nothing is told of it any more. */
+  close(): void
+  /**
+   * Only where it blocks: holds up the whole process until something was told, for at most so many milliseconds. Such a
+   * socket is open from the start, and tells nothing at any other time.
+   *
+   * @returns Whether something was told.
+   */
+  wait?(ms: number): boolean
+}
+
+/** What becomes of a socket. */
+export interface SocketEvents {
+  opened(): void
+  received(data: Buffer): void
+  failed(error: Error): void
+  /** The other side has gone. */
+  ended(): void
+}
+
+/**
+ * Connects; an abstract path starts with NUL.
+ *
+ * @throws {Error} with the system's code, where that is known at once
+ */
+export type OpenSocket = (path: string, events: SocketEvents) => Socket
