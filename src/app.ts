@@ -19,6 +19,7 @@ import type { Config, Profile, StoreKind, TlsKeys } from './profile/profile.ts'
 import type { SourcePorts, TokenSource } from './source/source.ts'
 import type { Send } from './source/transport.ts'
 import type { Upstream } from './source/upstream-pool.ts'
+import type { DirectWire } from './source/wire.ts'
 import type { Credentials } from './store/credentials.ts'
 import type { Journal } from './store/journal.ts'
 import type { OpenSocket } from './store/socket.ts'
@@ -41,6 +42,8 @@ export interface AppOptions {
   blockingSocket?(): Promise<OpenSocket | undefined>
   /** The kernel's lock, as this runtime calls it; `undefined` where it cannot. */
   lockCalls(): Promise<LockCalls | undefined>
+  /** HTTP without a proxy in between, as this runtime does it; `node:http` without it. */
+  readonly directWire?: DirectWire | undefined
 }
 
 /** The parts, put together. Nothing is opened before it is used. */
@@ -125,8 +128,8 @@ const keychainMs = 2000
 
 /** Builds store, source and manager for a profile when they are asked for. */
 export function createApp(options: AppOptions): App {
-  const { environment, clock, configFlag, storeFlag, notices, renewLater, lockCalls, blockingSocket } =
-    options
+  const { environment, clock, configFlag, storeFlag, notices, renewLater } = options
+  const { lockCalls, blockingSocket, directWire } = options
   const stateDir = openStateDir(environment)
   const outcomes = openOutcomes(stateDir, environment.pid)
   const stores = new Map<string, Promise<Store>>()
@@ -258,7 +261,7 @@ export function createApp(options: AppOptions): App {
 
   async function send(): Promise<Send> {
     const { createSend } = await import('./source/send.ts')
-    return createSend({ environment, clock, trace: notices.trace, wireLog: notices.wireLog })
+    return createSend({ environment, clock, directWire, trace: notices.trace, wireLog: notices.wireLog })
   }
 
   async function environmentFor(own: Profile | undefined): Promise<Variables> {

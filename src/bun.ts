@@ -14,6 +14,7 @@ void main({
   blockingSocket: async platform => (await import('./store/blocking-socket.ts')).blockingSockets(platform),
   // It was built to compile later than usual: what has ended after 15 ms is done sooner without.
   compileSooner: () => Bun.unsafe.setJITPolicy(1),
+  directWire: async (...request) => (await import('./source/send-by-socket.ts')).socketWire(...request),
   // Its bytecode is in it.
   saveCodeCache() {},
 })

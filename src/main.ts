@@ -149,6 +149,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
     },
     blockingSocket: () => blockingSocket(environment.platform),
     lockCalls: () => runtime.lockCalls(environment.platform, environment.arch),
+    directWire: runtime.directWire,
     async renewLater(configFile, profile, force) {
       // A renewal by force goes on for a caller that could not wait, and outlives this process.
       if (renewHere !== undefined && !force) return { ended: renewHere(profile) }

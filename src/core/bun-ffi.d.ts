@@ -1,8 +1,8 @@
 // The part of Bun's own modules that is used; its types would bring a second set of Node's.
 
 /** Of the runtime itself. */
-declare const Bun: {
-  readonly unsafe: {
+declare namespace Bun {
+  const unsafe: {
     /** By how much its compilers begin later than usual, from here on; 1 is usual. */
     setJITPolicy(scale: number): void
   }

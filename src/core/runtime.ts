@@ -1,3 +1,4 @@
+import type { DirectWire } from '../source/wire.ts'
 import type { OpenSocket } from '../store/socket.ts'
 import type { LockCalls } from './lock.ts'
 
@@ -15,6 +16,8 @@ export interface Runtime {
   blockingSocket(platform: string): Promise<OpenSocket | undefined>
   /** Told by what stays and has much to do: compile it as early as the runtime would by itself. */
   compileSooner(): void
+  /** HTTP without a proxy in between; `undefined` where `node:http` does it best. */
+  readonly directWire: DirectWire | undefined
   /** Keeps compiled code for the next start; called where more than a cached token was served. */
   saveCodeCache(): void
 }

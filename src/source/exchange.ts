@@ -2,6 +2,7 @@ import { TokctlError } from '../core/errors.ts'
 import type { Clock } from '../core/time.ts'
 import { describeFailure, type Phase } from './network-failure.ts'
 import { type HttpRequest, type HttpResponse, TransportError } from './transport.ts'
+import type { Wire, WireEvents } from './wire.ts'
 
 /** Bytes of a decoded body that are taken; more is refused. */
 export const maxBodyBytes = 1_048_576
@@ -10,23 +11,9 @@ export const maxHeaderBytes = 16_384
 /** Milliseconds for name lookup, connection and TLS handshake together. */
 export const connectTimeoutMs = 10_000
 
-/** What a wire tells while it carries one request. Whatever comes after `end` or `fail` is ignored. */
-export interface WireEvents {
-  /** The connection stands, TLS included: the request goes out. */
-  connected(): void
-  /** @param rawHeaders - Names and values in turn, as they came. */
-  head(status: number, rawHeaders: readonly string[]): void
-  data(chunk: Uint8Array): void
-  end(): void
-  fail(error: unknown): void
-}
-
-/** Starts one request over a connection of its own, and gives what tears it down. It keeps no time and no limits. */
-export type Wire = (events: WireEvents) => () => void
-
 /**
  * Sees one request through: deadlines, the caller's leave, the cap on the body, its decoding.
- * Both transports go through here, so that they cannot differ in any of it.
+ * Every transport goes through here, so that they cannot differ in any of it.
  *
  * @param open - Makes the wire; what it loads counts against the deadline.
  * @param proxy - `HOST:PORT` of the proxy in between.

@@ -1,14 +1,17 @@
-import { maxHeaderBytes, type Wire } from './exchange.ts'
-import type { TlsOptions } from './tls-options.ts'
-import type { HttpRequest } from './transport.ts'
+import { maxHeaderBytes } from './exchange.ts'
+import type { DirectWire } from './wire.ts'
 
 // Node gives up on an address after a quarter of a second where a host has several, which a slow link does not meet.
 const attemptTimeoutMs = 1000
 
 /** Makes the wire for a direct request: `node:https` or `node:http`, whichever the URL needs, on a fresh connection. */
-export async function directWire(request: HttpRequest, url: URL, tls: TlsOptions): Promise<Wire> {
+export const directWire: DirectWire = async (request, url, environment) => {
   const secure = url.protocol === 'https:'
   const { request: start } = secure ? await import('node:https') : await import('node:http')
+  const tls =
+    request.tls === undefined
+      ? { rejectUnauthorized: true }
+      : await (await import('./tls-options.ts')).tlsOptions(request.tls, environment)
   const body = request.body === undefined ? undefined : Buffer.from(request.body)
   const length =
     body === undefined && request.method === 'GET' ? {} : { 'content-length': String(body?.length ?? 0) }

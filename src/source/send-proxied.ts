@@ -2,10 +2,11 @@
 import connect from 'undici/lib/api/api-connect.js'
 import Client from 'undici/lib/dispatcher/client.js'
 import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js'
-import { connectTimeoutMs, maxHeaderBytes, type Wire } from './exchange.ts'
+import { connectTimeoutMs, maxHeaderBytes } from './exchange.ts'
 import type { HttpProxy } from './proxy-rules.ts'
 import type { TlsOptions } from './tls-options.ts'
 import type { HttpRequest } from './transport.ts'
+import type { Wire } from './wire.ts'
 
 /**
  * Makes the wire for a request through an HTTP proxy: CONNECT for https, an absolute URL for http, as curl does it.

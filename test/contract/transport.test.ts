@@ -14,6 +14,7 @@ import { createSend } from '../../src/source/send.ts'
 import type { HttpRequest, HttpResponse, Send } from '../../src/source/transport.ts'
 import { type Certificates, makeCertificates } from '../support/certificates.ts'
 import { fakeClock } from '../support/clock.ts'
+import { directWire } from '../support/direct-wire.ts'
 import { type ProxyServer, startProxy } from '../support/proxy-server.ts'
 import { type RawRequest, type RawServer, rawAnswer, startRawServer } from '../support/raw-server.ts'
 import { bareEnvironment } from '../support/source-ports.ts'
@@ -73,7 +74,7 @@ describe.each(ways)('%s', way => {
       proxy = await startProxy()
       env = { ALL_PROXY: `http://127.0.0.1:${proxy.port}` }
     }
-    send = createSend({ environment: bareEnvironment(env), clock: systemClock })
+    send = createSend({ environment: bareEnvironment(env), clock: systemClock, directWire })
     return () => proxy?.close()
   })
 
@@ -106,6 +107,52 @@ describe.each(ways)('%s', way => {
     for (const _ of [1, 2]) expect(await send(ask(port))).toMatchObject({ body: 'kept open' })
     expect(requests).toHaveLength(2)
     for (const request of requests) expect(request).toMatch(/^connection: close\r$/im)
+  })
+
+  test('sends a body of any size whole, and hears an answer that comes bit by bit', async () => {
+    const answer = rawAnswer(200, { 'Transfer-Encoding': 'chunked', 'X-Long': 'y'.repeat(9000) }, '')
+    const chunks = '1;name="v"\r\n{\r\n00A\r\n"a":"b123"\r\n01\r\n}\r\n0\r\nX-Trailer: 1\r\n\r\n'
+    const text = `${Buffer.from(answer)
+      .toString('latin1')
+      .replace(/Content-Length: 0\r\n/, '')}${chunks}`
+    const { port, requests } = await server(({ socket }) => {
+      socket.setNoDelay(true)
+      const next = (at: number): void => {
+        if (at >= text.length) return
+        socket.write(text.slice(at, at + 7), () => next(at + 7))
+      }
+      next(0)
+    })
+    const body = 'x'.repeat(3_000_000)
+    expect(await send(ask(port, { body }))).toMatchObject({ status: 200, body: '{"a":"b123"}' })
+    expect(requests[0]?.length).toBeGreaterThan(body.length)
+  })
+
+  test('takes an answer that ends with the connection, and none where there can be none', async () => {
+    const open = await server('HTTP/1.0 200\r\nX-Own:\t a \r\n\r\nto the end')
+    const { headers, body } = await send(ask(open.port))
+    expect([headers['x-own'], body]).toEqual(['a', 'to the end'])
+    const none = await server(({ socket }) => socket.write('HTTP/1.1 204 No Content\r\n\r\n'))
+    expect(await send(ask(none.port))).toMatchObject({ status: 204, body: '' })
+  })
+
+  test('says that the request goes out once the connection stands, and then does not hear its caller leave', async () => {
+    let told = 0
+    const leaving = new AbortController()
+    const onSent = (): void => {
+      told++
+    }
+    const { port } = await server(({ socket }) => {
+      leaving.abort(new Error('gone'))
+      socket.end(rawAnswer(200, {}, 'done'))
+    })
+    expect(await send(ask(port, { onSent, signal: leaving.signal }))).toMatchObject({ body: 'done' })
+    expect(told).toBe(1)
+    const cut = await server(({ socket }) => socket.destroy())
+    expect(await failure(send(ask(cut.port, { onSent })))).toMatchObject({ sent: true })
+    const strange = await server(rawAnswer(200, {}, 'hello'), true)
+    expect(await failure(send(ask(strange.port, { onSent }, 'https')))).toMatchObject({ sent: false })
+    expect(told).toBe(2)
   })
 
   test.each([302, 307, 308])('gives a %i as it is and follows it nowhere', async status => {
@@ -195,7 +242,9 @@ describe.each(ways)('%s', way => {
     const raw = await server(() => {})
     const arrived = raw.arrived()
     const asked = failure(
-      createSend({ environment: bareEnvironment(env), clock })(ask(raw.port, { timeoutMs: 30_000 })),
+      createSend({ environment: bareEnvironment(env), clock, directWire })(
+        ask(raw.port, { timeoutMs: 30_000 }),
+      ),
     )
     await arrived
     await clock.advance(29_999)
@@ -220,7 +269,9 @@ describe.each(ways)('%s', way => {
       trickle()
     })
     const asked = failure(
-      createSend({ environment: bareEnvironment(env), clock })(ask(raw.port, { timeoutMs: 4000 })),
+      createSend({ environment: bareEnvironment(env), clock, directWire })(
+        ask(raw.port, { timeoutMs: 4000 }),
+      ),
     )
     await began
     // Whether the head has come yet or not: both are the same end.
@@ -322,6 +373,21 @@ describe.each(ways)('%s', way => {
       expect(error.message).toContain(`answer of ${reached(port)} is not HTTP (HPE_`)
     })
 
+    test('names the host in the handshake, and never an address', async () => {
+      const asked: string[] = []
+      const raw = await startRawServer(rawAnswer(200, {}, 'hello'), {
+        ...certificates.server,
+        SNICallback(name, done) {
+          asked.push(name)
+          done(null)
+        },
+      })
+      onTestFinished(() => raw.close())
+      await send(secure(raw.port, trusting()))
+      await send({ ...secure(raw.port, trusting()), url: `https://localhost:${raw.port}/` })
+      expect(asked).toEqual(['localhost'])
+    })
+
     test.each([
       ['other', 'is for another host (ERR_TLS_CERT_ALTNAME_INVALID)'],
       ['expired', 'has expired (CERT_HAS_EXPIRED)'],
@@ -396,7 +462,7 @@ describe.each(ways)('%s', way => {
 })
 
 describe('directly', () => {
-  const send = createSend({ environment: bareEnvironment(), clock: systemClock })
+  const send = createSend({ environment: bareEnvironment(), clock: systemClock, directWire })
 
   test('says who refuses connections', async () => {
     const raw = await startRawServer('')
@@ -406,6 +472,22 @@ describe('directly', () => {
       'network_error',
       `127.0.0.1:${raw.port} refuses connections (ECONNREFUSED)`,
     ])
+  })
+
+  test.each([
+    ['two lengths', 'Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc'],
+    ['a length that is no number', 'Content-Length: -2\r\n\r\nabc'],
+    ['a length beside chunks', 'Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
+    ['a chunk whose size is no number', 'Transfer-Encoding: chunked\r\n\r\nabc_\r\n\r\n'],
+    ['a chunk that is longer than it says', 'Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n'],
+    ['a name with a space behind it', 'Content-Length : 3\r\n\r\nabc'],
+    ['a line that ends with a return alone', 'X-A: b\rContent-Length: 3\r\n\r\nabc'],
+    ['a null in a value', 'X-A: b\0\r\n\r\nabc'],
+  ])('refuses an answer with %s', async (_, rest) => {
+    const { port } = await server(`HTTP/1.1 200 OK\r\n${rest}`)
+    const error = await failure(send(ask(port)))
+    expect(error.code).toBe('invalid_response')
+    expect(error.message).toContain(`answer of 127.0.0.1:${port} is not HTTP (HPE_`)
   })
 
   test('gives up connecting after 10 s, though there is more time', async () => {
@@ -423,7 +505,9 @@ describe('directly', () => {
     onTestFinished(() => void mute.close())
     const { port } = mute.address() as import('node:net').AddressInfo
     const asked = failure(
-      createSend({ environment: bareEnvironment(), clock })(ask(port, { timeoutMs: 30_000 }, 'https')),
+      createSend({ environment: bareEnvironment(), clock, directWire })(
+        ask(port, { timeoutMs: 30_000 }, 'https'),
+      ),
     )
     await took
     await clock.advance(10_000)
@@ -448,7 +532,9 @@ describe('directly', () => {
     const traced: string[] = []
     const { port } = await server(rawAnswer(200, {}, 'x'))
     const environment = bareEnvironment()
-    await createSend({ environment, clock: systemClock, trace: line => traced.push(line) })(ask(port))
+    await createSend({ environment, clock: systemClock, directWire, trace: line => traced.push(line) })(
+      ask(port),
+    )
     expect(traced).toHaveLength(1)
     expect(traced[0]).toMatch(
       new RegExp(`^POST http://127\\.0\\.0\\.1:${port}/token directly: 200 in \\d+ ms$`),
@@ -464,7 +550,7 @@ describe('through a proxy', () => {
       https_proxy: `${scheme}://${userinfo}localhost:${proxy.port}`,
       http_proxy: `http://${userinfo}localhost:${proxy.port}`,
     }
-    return { proxy, send: createSend({ environment: bareEnvironment(env), clock: systemClock }) }
+    return { proxy, send: createSend({ environment: bareEnvironment(env), clock: systemClock, directWire }) }
   }
   const tls = () => ({ ca: certificates.ca, cert: undefined, key: undefined })
 
@@ -516,7 +602,9 @@ describe('through a proxy', () => {
     const proxy = await startProxy({ silent: true })
     onTestFinished(() => proxy.close())
     const environment = bareEnvironment({ https_proxy: `127.0.0.1:${proxy.port}` })
-    const asked = failure(createSend({ environment, clock })(ask(9, { timeoutMs: 30_000 }, 'https')))
+    const asked = failure(
+      createSend({ environment, clock, directWire })(ask(9, { timeoutMs: 30_000 }, 'https')),
+    )
     await expect.poll(() => proxy.requests.length).toBe(1)
     await clock.advance(10_000)
     const error = await asked
@@ -539,7 +627,9 @@ describe('through a proxy', () => {
     onTestFinished(() => proxy.close())
     const raw = await server(rawAnswer(200, {}, 'direct'))
     const environment = bareEnvironment({ http_proxy: `127.0.0.1:${proxy.port}`, NO_PROXY: '127.0.0.0/8' })
-    expect((await createSend({ environment, clock: systemClock })(ask(raw.port))).body).toBe('direct')
+    expect((await createSend({ environment, clock: systemClock, directWire })(ask(raw.port))).body).toBe(
+      'direct',
+    )
     expect(proxy.requests).toEqual([])
   })
 })
@@ -556,8 +646,10 @@ describe('in a process of its own', () => {
       const [url, ca] = process.argv.slice(2)
       const environment = { env: process.env, platform: process.platform, arch: '', pid: 1, uid: 0, cwd: '/', home: '/', self: [] }
       const tls = ca ? { ca, cert: undefined, key: undefined } : undefined
+      const isBun = 'bun' in process.versions
+      const directWire = isBun ? (await import('./src/source/send-by-socket.ts')).socketWire : undefined
       const ask = { method: 'GET', url, headers: {}, body: undefined, tls, timeoutMs: 5000, signal: undefined }
-      const outcome = await createSend({ environment, clock: systemClock })(ask).then(r => r.body, e => e.code + ': ' + e.message)
+      const outcome = await createSend({ environment, clock: systemClock, directWire })(ask).then(r => r.body, e => e.code + ': ' + e.message)
       const loaded = process.moduleLoadList.filter(name => /^NativeModule (https?|crypto|tls|zlib|child_process|internal\\/deps\\/undici)/.test(name))
       console.log(JSON.stringify({ outcome, loaded }))
     `

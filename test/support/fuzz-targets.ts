@@ -12,6 +12,7 @@ import { parseConfig } from '../../src/profile/parse.ts'
 import { protocols } from '../../src/protocol/protocols.ts'
 import { oauthShape, readAnswer } from '../../src/source/answer.ts'
 import { readMetadata } from '../../src/source/discovery.ts'
+import { httpReader } from '../../src/source/http-reader.ts'
 import { readIdToken } from '../../src/source/id-token.ts'
 import { DBusError, decodeMessage, decodeValues, encodeMessage, Frames } from '../../src/store/dbus-codec.ts'
 import { openJournal } from '../../src/store/journal-file.ts'
@@ -159,6 +160,20 @@ export async function fuzzTargets(): Promise<{ readonly targets: readonly FuzzTa
       feed: bytes => void foreseen(undefined, () => readIdToken(bytes.toString())),
     },
     {
+      name: 'http answer',
+      seeds: [
+        'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}',
+        'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 204\r\n\r\n',
+        'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\nX-Sum: 1\r\n\r\n',
+        'HTTP/1.0 401 No\r\nWWW-Authenticate: Bearer\r\n\r\nto the end',
+      ],
+      feed(bytes) {
+        const whole = readHttp([bytes])
+        const cut = readHttp([...bytes].map(byte => Buffer.of(byte)))
+        promise(whole === cut, 'an answer is the same however it is cut')
+      },
+    },
+    {
       name: 'address',
       seeds: [
         'https://git.example.com/team/a.git?x=1',
@@ -304,4 +319,23 @@ function object(bytes: Buffer): Record<string, unknown> | undefined {
   } catch {
     return undefined
   }
+}
+
+function readHttp(chunks: readonly Buffer[]): string {
+  const told: string[] = []
+  const body: Uint8Array[] = []
+  const reader = httpReader({
+    head: (status, rawHeaders) => told.push(JSON.stringify([status, rawHeaders])),
+    data: chunk => body.push(chunk),
+    end: () => told.push('end'),
+  })
+  try {
+    for (const chunk of chunks) reader.take(chunk)
+    reader.close()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === undefined || !/^HPE_|^ECONNRESET$/.test(code)) throw error
+    told.push(code)
+  }
+  return `${told.join()} ${Buffer.concat(body).toString('latin1')}`
 }

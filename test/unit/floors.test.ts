@@ -21,6 +21,7 @@ const interfaces = [
   'store/journal.ts',
   'store/socket.ts',
   'source/source.ts',
+  'source/wire.ts',
 ]
 const floors: readonly Floor[] = [
   {

@@ -12,6 +12,7 @@ import { createSend } from '../../src/source/send.ts'
 import { createSource } from '../../src/source/sources.ts'
 import type { HttpRequest, HttpResponse } from '../../src/source/transport.ts'
 import { fakeClock } from '../support/clock.ts'
+import { directWire } from '../support/direct-wire.ts'
 import { ciProfile } from '../support/profiles.ts'
 import { rawAnswer, startRawServer } from '../support/raw-server.ts'
 import { bareEnvironment, jsonAnswer, scriptedSend, sourcePorts } from '../support/source-ports.ts'
@@ -128,7 +129,10 @@ test('GitHub Actions over a real connection', async () => {
     ACTIONS_ID_TOKEN_REQUEST_URL: `http://127.0.0.1:${server.port}/idtoken?a=b`,
     ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'request-token',
   })
-  const ports = sourcePorts({ environment, send: createSend({ environment, clock: systemClock }) })
+  const ports = sourcePorts({
+    environment,
+    send: createSend({ environment, clock: systemClock, directWire }),
+  })
   const source = await createSource(ciProfile({ provider: 'github' }), ports)
   await source.fetch({ timeoutMs: 5000, signal: undefined })
   expect(server.requests[0]).toMatch(/^GET \/idtoken\?a=b HTTP\/1\.1\r\n/)

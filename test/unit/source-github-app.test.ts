@@ -8,6 +8,7 @@ import { createSend } from '../../src/source/send.ts'
 import { createSource } from '../../src/source/sources.ts'
 import { type HttpRequest, type HttpResponse, TransportError } from '../../src/source/transport.ts'
 import { fakeClock } from '../support/clock.ts'
+import { directWire } from '../support/direct-wire.ts'
 import { githubAppProfile } from '../support/profiles.ts'
 import { rawAnswer, startRawServer } from '../support/raw-server.ts'
 import { bareEnvironment, jsonAnswer, scriptedSend, sourcePorts } from '../support/source-ports.ts'
@@ -191,7 +192,7 @@ test('a POST without a body says so over a real connection', async () => {
   const environment = bareEnvironment()
   const ports = sourcePorts({
     environment,
-    send: createSend({ environment, clock: systemClock }),
+    send: createSend({ environment, clock: systemClock, directWire }),
     secrets: { KEY: pem },
   })
   const source = await createSource(githubAppProfile({ api_url: `http://127.0.0.1:${server.port}` }), ports)

@@ -4,6 +4,7 @@ import { systemClock } from '../../src/core/time.ts'
 import type { Token } from '../../src/core/token.ts'
 import { createSend } from '../../src/source/send.ts'
 import { createSource } from '../../src/source/sources.ts'
+import { directWire } from '../support/direct-wire.ts'
 import { rawAnswer, startRawServer } from '../support/raw-server.ts'
 import { bareEnvironment, clientProfile, sourcePorts } from '../support/source-ports.ts'
 
@@ -14,7 +15,7 @@ const tokenText = 'canary-token-7f3d'
 async function ask(bytes: Uint8Array, given: Parameters<typeof clientProfile>[0] = {}): Promise<Token> {
   const server = await startRawServer(bytes)
   onTestFinished(() => server.close())
-  const send = createSend({ environment: bareEnvironment(), clock: systemClock })
+  const send = createSend({ environment: bareEnvironment(), clock: systemClock, directWire })
   let asked = 0
   const ports = sourcePorts({
     secrets: { SECRET: clientSecret },

@@ -15,6 +15,7 @@ import { type HttpRequest, type HttpResponse, TransportError } from '../../src/s
 import { type RefreshableProfile, withRefresh } from '../../src/source/with-refresh.ts'
 import { makeCertificates } from '../support/certificates.ts'
 import { fakeClock } from '../support/clock.ts'
+import { directWire } from '../support/direct-wire.ts'
 import { jwtBearerProfile, refreshTokenProfile, signInProfile } from '../support/profiles.ts'
 import { startProxy } from '../support/proxy-server.ts'
 import { rawAnswer, startRawServer } from '../support/raw-server.ts'
@@ -267,7 +268,10 @@ test('a lost answer to a repeatable grant is still asked for again', async () =>
 test('a refresh token that was received is not sent again over a real connection; one that was not is', async () => {
   const server = await startRawServer(({ socket }) => socket.destroy())
   const environment = bareEnvironment()
-  const ports = sourcePorts({ environment, send: createSend({ environment, clock: systemClock }) })
+  const ports = sourcePorts({
+    environment,
+    send: createSend({ environment, clock: systemClock, directWire }),
+  })
   const ask = (port: number) =>
     withRefresh(
       { fetch: async () => wrapped },
@@ -316,7 +320,10 @@ test('through a proxy as well: what a tunnel refused was not sent, and what it c
   const server = await startRawServer(({ socket }) => socket.destroy(), certificates.server)
   const ask = async (proxyPort: number) => {
     const environment = bareEnvironment({ https_proxy: `http://127.0.0.1:${proxyPort}` })
-    const ports = sourcePorts({ environment, send: createSend({ environment, clock: systemClock }) })
+    const ports = sourcePorts({
+      environment,
+      send: createSend({ environment, clock: systemClock, directWire }),
+    })
     const profile = signInProfile({
       token_endpoint: `https://localhost:${server.port}/t`,
       ca_file: certificates.caFile,
@@ -337,7 +344,7 @@ test('through a proxy as well: what a tunnel refused was not sent, and what it c
 test('a certificate that is refused was no request', async () => {
   const server = await startRawServer(rawAnswer(200, {}, ''))
   const environment = bareEnvironment()
-  const send = createSend({ environment, clock: systemClock })
+  const send = createSend({ environment, clock: systemClock, directWire })
   const url = `https://127.0.0.1:${server.port}/`
   const common = { method: 'GET', url, headers: {}, body: undefined, tls: undefined } as const
   await expect(send({ ...common, timeoutMs: 2000, signal: undefined })).rejects.toMatchObject({ sent: false })
