@@ -8,6 +8,7 @@ export const byRuntime = [
   'test/contract/lock.test.ts',
   'test/contract/proxy.test.ts',
   'test/contract/proxy-clients.test.ts',
+  'test/contract/proxy-pipelined.test.ts',
   'test/contract/store.test.ts',
   'test/contract/transport.test.ts',
   'test/peers/keyring-faults.test.ts',
@@ -63,6 +64,11 @@ export const testsNotRun = [
     'writes neither a diagnostic report nor a heap snapshot',
     'is about options of Node, which Bun does not have',
   ],
+  [
+    'without a word where it is an upgrade',
+    "Bun's server reads no upgrade before the answer to what was asked ahead of it is whole",
+  ],
+  ['without a word where it is a WebSocket', 'as above'],
   [
     'it takes the socket that a service manager opened',
     'Bun listens at no socket that it did not open: the one file says so, and a test of its own holds that',

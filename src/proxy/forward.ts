@@ -30,8 +30,9 @@ export interface Forwarding {
   readonly clock: Clock
 }
 
-/** Of the body of an answer that nobody will see, so many bytes are read for the connection's sake. */
+/** Of the body of an answer that nobody will see, so many bytes are read for the connection's sake, and for so long. */
 const discardedBytes = 65_536
+const discardedMs = 2000
 /** Of a request that was answered before its end, so much is still taken, so that its client reads the answer. */
 const lingerBytes = 1_048_576
 const lingerMs = 2000
@@ -45,16 +46,26 @@ export class Exchange {
   /** The request that goes on at present. */
   upstream: Dispatcher.DispatchController | undefined
   hasLeft = false
-  /** Where it stands among those that run. */
+  /** One more request each: for a token that was refused, and for a connection that was closed. */
+  mayRenew = true
+  mayReconnect = true
+  /** Where it stands among those that run; -1 once it is over. */
   place = -1
+  /** On the monotonic clock. */
+  readonly startedAt: number
   #body: RequestBody = noBody
-  #clientTurnSince: number | undefined
+  /** When the client was last seen to do something, or had nothing to do. */
+  #clientActedAt: number
+  /** There is something of the answer that the client has not taken. */
+  #isToTake = false
   #left: AbortController | undefined
 
   constructor(incoming: IncomingMessage, outgoing: ServerResponse, forwarding: Forwarding) {
     this.incoming = incoming
     this.outgoing = outgoing
     this.forwarding = forwarding
+    this.startedAt = forwarding.clock.monotonic()
+    this.#clientActedAt = this.startedAt
   }
 
   /** Sends the request to the upstream with our token in the place of the client's, and its answer back. */
@@ -62,7 +73,7 @@ export class Exchange {
     const { route, tokens } = this.forwarding
     if (!hasBody(this.incoming)) {
       const token = tokens.peek(route.profile)
-      if (token !== undefined) return void this.#send(token, true)
+      if (token !== undefined) return void this.#send(token)
     }
     this.#startLater().catch(error => this.#fail(error))
   }
@@ -71,19 +82,17 @@ export class Exchange {
     const { incoming, outgoing } = this
     const { route, tokens } = this.forwarding
     if (hasBody(incoming)) {
-      this.clientsTurn()
       // Whoever waits for this word has not been let in before (RFC 9110 §10.1.1).
       const expects = /^100-continue$/i.test(incoming.headers.expect ?? '')
       const taken = takeBody(incoming, route.maxBodyBytes, {
         onBegin: () => expects && outgoing.writeContinue(),
-        onProgress: () => this.clientsTurn(),
-        onEnd: () => this.upstreamsTurn(),
+        onProgress: () => this.#clientActed(),
       })
       this.#body = await taken
     }
     const token =
       tokens.peek(route.profile) ?? (await tokens.get(route.profile, { signal: this.#leftSignal() }))
-    this.#send(token, true)
+    this.#send(token)
   }
 
   /** Sends it once more, as soon as there is a token. */
@@ -93,16 +102,16 @@ export class Exchange {
         // Nothing was thrown away before this was certain.
         this.#body = this.bodyAgain() as RequestBody
         this.forwarding.metrics.repeated++
-        this.#send(token, false)
+        this.#send(token)
       })
       .catch(error => this.#fail(error))
   }
 
-  #send(token: Token, isFirst: boolean): void {
+  #send(token: Token): void {
     if (this.hasLeft) return
     const { incoming } = this
     const { route } = this.forwarding
-    const attempt = new Attempt(this, token, isFirst)
+    const attempt = new Attempt(this, token)
     const path = `${route.upstream.path}${incoming.url}`
     const method = incoming.method as Dispatcher.HttpMethod
     const headers = requestFields(incoming, route.upstream.host, route.authorization(token))
@@ -124,20 +133,26 @@ export class Exchange {
     return bytes && { kind: 'kept', bytes }
   }
 
-  /** From now on the client is to send or to take something. */
-  clientsTurn(): void {
-    this.#clientTurnSince = this.forwarding.clock.monotonic()
+  /** From now on there is something that the client is to take, or there is nothing more. */
+  isToTake(isIt: boolean): void {
+    this.#isToTake = isIt
+    this.#clientActed()
   }
 
-  upstreamsTurn(): void {
-    this.#clientTurnSince = undefined
+  #clientActed(): void {
+    this.#clientActedAt = this.forwarding.clock.monotonic()
   }
 
-  /** For how long the client has not done what is its turn. */
+  /** For how long the client has neither sent nor taken what it is to. */
   stalledMs(now: number): number {
+    const { incoming, outgoing } = this
+    const body = this.#body
     // It cannot send what the upstream does not take.
-    if (this.#body.kind === 'stream' && this.#body.stream.writableNeedDrain) this.#clientTurnSince = now
-    return now - (this.#clientTurnSince ?? now)
+    const isToSend = !incoming.complete && !(body.kind === 'stream' && body.stream.writableNeedDrain)
+    // Nor can it take the answer while one before it on the same connection is not over.
+    const waitsItsTurn = outgoing.socket === null
+    if (waitsItsTurn || !(this.#isToTake || isToSend)) this.#clientActedAt = now
+    return now - this.#clientActedAt
   }
 
   /** Ends both sides. */
@@ -176,17 +191,16 @@ export class Exchange {
 class Attempt implements Dispatcher.DispatchHandler {
   readonly #exchange: Exchange
   readonly #token: Token
-  readonly #isFirst: boolean
   #isAnswering = false
   /** The bytes of the answer that are still to come; not a number where nobody said how many. */
   #left = Number.NaN
   /** The bytes that were read of an answer that is not passed on. */
   #discarded: number | undefined
+  #discarding: NodeJS.Timeout | undefined
 
-  constructor(exchange: Exchange, token: Token, isFirst: boolean) {
+  constructor(exchange: Exchange, token: Token) {
     this.#exchange = exchange
     this.#token = token
-    this.#isFirst = isFirst
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -202,8 +216,7 @@ class Attempt implements Dispatcher.DispatchHandler {
   ): void {
     // Early hints and the like are for the connection that they came on.
     if (status < 200) return
-    if (status === 401 && this.#isFirst && this.#replace()) return
-    this.#exchange.upstreamsTurn()
+    if (status === 401 && this.#exchange.mayRenew && this.#replace(controller)) return
     const fields = answerFields(controller.rawHeaders)
     this.#left = lengthIn(fields)
     const { outgoing } = this.#exchange
@@ -214,7 +227,7 @@ class Attempt implements Dispatcher.DispatchHandler {
     // Node keeps a reason that it refuses, and would refuse our own answer for it.
     outgoing.writeHead(status, /[^\t\x20-\x7e\x80-\xff]/.test(reason ?? '') ? '' : (reason ?? ''), fields)
     this.#isAnswering = true
-    // Without a body whatever its length says (RFC 9110 §15.4.5): undici would wait for it, and fail.
+    // Without a body whatever its length says (RFC 9110 §15.4.5): undici would miss it, and fail.
     if (status === 204 || status === 304) this.#end()
   }
 
@@ -229,15 +242,16 @@ class Attempt implements Dispatcher.DispatchHandler {
     // The last one goes out together with the end, and a short answer with its header.
     if (this.#left === 0) return void this.#end(chunk)
     if (exchange.outgoing.write(chunk)) return
-    exchange.clientsTurn()
+    exchange.isToTake(true)
     controller.pause()
     exchange.outgoing.once('drain', () => {
-      exchange.upstreamsTurn()
+      exchange.isToTake(false)
       controller.resume()
     })
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController): void {
+    clearTimeout(this.#discarding)
     if (this.#discarded !== undefined) return
     const { outgoing } = this.#exchange
     if (outgoing.writableEnded) return
@@ -250,10 +264,11 @@ class Attempt implements Dispatcher.DispatchHandler {
     const { outgoing } = this.#exchange
     outgoing.end(chunk)
     // What is out of our hands is the client's to take.
-    this.#exchange.clientsTurn()
+    this.#exchange.isToTake(true)
   }
 
   onResponseError(_: unknown, error: Error): void {
+    clearTimeout(this.#discarding)
     if (this.#discarded !== undefined || this.#exchange.hasLeft) return
     const { incoming, outgoing, forwarding } = this.#exchange
     if (outgoing.writableEnded) return
@@ -265,8 +280,11 @@ class Attempt implements Dispatcher.DispatchHandler {
     // A kept connection that the upstream closed just now. What has no effect may be asked twice (RFC 9110 §9.2.2).
     const isClosed = code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE'
     const mayRepeat =
-      this.#isFirst && !hasBody(incoming) && /^(GET|HEAD|OPTIONS)$/.test(incoming.method ?? '')
-    if (isClosed && mayRepeat) return void this.#exchange.repeat(Promise.resolve(this.#token))
+      this.#exchange.mayReconnect && !hasBody(incoming) && /^(GET|HEAD|OPTIONS)$/.test(incoming.method ?? '')
+    if (isClosed && mayRepeat) {
+      this.#exchange.mayReconnect = false
+      return void this.#exchange.repeat(Promise.resolve(this.#token))
+    }
     const isSlow = /TIMEOUT|ETIMEDOUT/.test(code)
     const what = isSlow ? 'the upstream did not answer in time' : 'the upstream cannot be reached'
     answerFailure(
@@ -278,7 +296,7 @@ class Attempt implements Dispatcher.DispatchHandler {
   }
 
   /** Has a token that was refused replaced. @returns Whether the request is sent again, so that this answer is nobody's. */
-  #replace(): boolean {
+  #replace(controller: Dispatcher.DispatchController): boolean {
     const { forwarding } = this.#exchange
     const successor = forwarding.tokens.replace(forwarding.route.profile, this.#token.accessToken)
     if (successor === undefined) return false
@@ -289,6 +307,8 @@ class Attempt implements Dispatcher.DispatchHandler {
       return false
     }
     this.#discarded = 0
+    this.#discarding = setTimeout(() => controller.abort(new Error('refused')), discardedMs)
+    this.#exchange.mayRenew = false
     this.#exchange.repeat(successor)
     return true
   }

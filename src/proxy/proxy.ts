@@ -5,7 +5,7 @@ import { TokctlError } from '../core/errors.ts'
 import type { Clock } from '../core/time.ts'
 import type { Tokens } from '../core/tokens.ts'
 import { type Admission, hostsOf, type Refusal, refusalOf } from './admission.ts'
-import { answerFailure } from './failure.ts'
+import { answerFailure, breakOff } from './failure.ts'
 import { Exchange, type Forwarding } from './forward.ts'
 import { addOne, countRequest, createRouteMetrics, prometheusText, type RouteMetrics } from './metrics.ts'
 import { createPeerLookup } from './peer-user.ts'
@@ -119,6 +119,13 @@ async function listen(
   server.maxConnections = limits.connections
   server.on('drop', () => addOne(metrics.refused, 'connections'))
   server.on('connection', (socket: Socket) => {
+    // Node tells this to the answer whose turn it is, and not to those that wait behind it.
+    socket.on('close', () => {
+      for (let i = exchanges.length - 1; i >= 0; i--) {
+        const exchange = exchanges[i] as Exchange
+        if (exchange.incoming.socket === socket) finish(exchange)
+      }
+    })
     const { localAddress, localPort = 0, remoteAddress, remotePort = 0 } = socket
     // Of a unix socket its mode says who may.
     if (uid === undefined || localAddress === undefined || remoteAddress === undefined) return
@@ -139,6 +146,7 @@ async function listen(
     socket.on('error', () => {})
     onceKnown(socket, () => {
       addOne(metrics.refused, 'method')
+      if (interruptsAnswer(socket)) return
       endUpgrade(socket, 405, 'Method Not Allowed', 'method')
     })
   })
@@ -146,6 +154,7 @@ async function listen(
     socket.on('error', () => {})
     onceKnown(socket, () => {
       addOne(metrics.refused, 'framing')
+      if (interruptsAnswer(socket)) return
       const status =
         error.code === 'HPE_HEADER_OVERFLOW' ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400
       // A parser that lost its way says nothing of where the next request begins.
@@ -161,6 +170,24 @@ async function listen(
     else void told.then(() => socket.destroyed || then())
   }
 
+  /**
+   * Ends a connection on which something came that cannot be answered in its turn, while a request before it is not answered to
+   * the end: whatever were said now would be taken for a part of that answer.
+   */
+  function interruptsAnswer(socket: Duplex): boolean {
+    let isAnswering = false
+    for (const { incoming, outgoing } of exchanges) {
+      if (incoming.socket !== socket || outgoing.writableEnded) continue
+      // The body of one that has not been answered may be what is wrong, and this be the answer to it.
+      if (!outgoing.headersSent && !incoming.complete) continue
+      isAnswering = true
+      // Not one that has said nothing: Bun would say 200 first.
+      if (outgoing.headersSent) breakOff(outgoing)
+    }
+    if (isAnswering) socket.destroy()
+    return isAnswering
+  }
+
   function serve(incoming: IncomingMessage, outgoing: ServerResponse): void {
     onceKnown(incoming.socket, () => serveKnown(incoming, outgoing))
   }
@@ -170,26 +197,31 @@ async function listen(
     const refusal = refusalOf(incoming, admission)
     if (refusal !== undefined) return void refuse(incoming, outgoing, refusal)
     if (incoming.url?.startsWith('/.tokctl/')) return void answerItself(incoming.url, outgoing)
-    const startedAt = clock.monotonic()
     const exchange = new Exchange(incoming, outgoing, forwarding)
     exchange.place = exchanges.push(exchange) - 1
     metrics.inFlight++
-    outgoing.on('close', () => {
-      exchange.close()
-      const last = exchanges.pop() as Exchange
-      if (last !== exchange) exchanges[exchange.place] = last
-      last.place = exchange.place
-      metrics.inFlight--
-      // 499 is nginx's word for a client that did not wait.
-      const status = outgoing.headersSent ? outgoing.statusCode : 499
-      countRequest(metrics, status, (clock.monotonic() - startedAt) / 1000)
-    })
+    outgoing.on('close', () => finish(exchange))
     exchange.start()
+  }
+
+  function finish(exchange: Exchange): void {
+    const { place, outgoing, startedAt } = exchange
+    if (place < 0) return
+    exchange.close()
+    const last = exchanges.pop() as Exchange
+    if (last !== exchange) exchanges[place] = last
+    last.place = place
+    exchange.place = -1
+    metrics.inFlight--
+    // 499 is nginx's word for a client that did not wait.
+    const status = outgoing.headersSent ? outgoing.statusCode : 499
+    countRequest(metrics, status, (clock.monotonic() - startedAt) / 1000)
   }
 
   function upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => {})
     onceKnown(socket, () => {
+      if (interruptsAnswer(socket)) return void addOne(metrics.refused, 'framing')
       const refusal = refusalOf(incoming, admission) ?? upgradeRefusal(incoming)
       if (refusal === undefined) return void forwardUpgrade(incoming, socket, head, forwarding)
       addOne(metrics.refused, refusal.reason)

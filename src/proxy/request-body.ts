@@ -27,8 +27,6 @@ export interface BodyEvents {
   onBegin(): void
   /** The client sent something. */
   onProgress(): void
-  /** The client has sent all of it. */
-  onEnd(): void
 }
 
 /** Tells whether a body follows the header. */
@@ -50,7 +48,6 @@ export async function takeBody(
   const length = incoming.headers['content-length']
   if (length !== undefined && Number(length) > maxBytes) throw tooLarge(maxBytes)
   events.onBegin()
-  incoming.on('end', events.onEnd)
   if (length !== undefined && Number(length) <= keptBodyBytes) {
     return { kind: 'kept', bytes: await readWhole(incoming, events) }
   }

@@ -10,11 +10,18 @@ import { proxyBefore, scriptedTokens, sendRaw, startUpstream } from '../support/
 
 /** Connections that stay open until the test has ended. */
 async function open(port: number, n: number): Promise<Socket[]> {
-  const sockets = Array.from({ length: n }, () => connect(port, '127.0.0.1').on('error', () => {}))
+  const sockets: Socket[] = []
   onTestFinished(() => {
     for (const socket of sockets) socket.destroy()
   })
-  await Promise.all(sockets.map(socket => once(socket, 'connect')))
+  // No more at once than the kernel keeps for a server that is busy: it would let the others wait for seconds.
+  while (sockets.length < n) {
+    const some = Array.from({ length: Math.min(100, n - sockets.length) }, () =>
+      connect(port, '127.0.0.1').on('error', () => {}),
+    )
+    sockets.push(...some)
+    await Promise.all(some.map(socket => once(socket, 'connect')))
+  }
   return sockets
 }
 
@@ -77,6 +84,44 @@ test('a client that stops reading is given up; meanwhile no more is read from th
   client!.write(get(port))
   await gone
   expect(sent).toBeLessThan(64 * 1_048_576)
+})
+
+test('a client that sends without end and takes nothing of what comes back is given up', async () => {
+  const upstream = await startUpstream((incoming, outgoing) => {
+    incoming.socket.on('close', () => upstream.server.emit('gone'))
+    incoming.on('error', () => {})
+    incoming.pipe(outgoing)
+  })
+  const limits = { clientStallMs: 100, watchMs: 20 }
+  const { port } = await proxyBefore(upstream.origin, scriptedTokens(), { limits, maxBodyBytes: 2 ** 40 })
+  const [client] = await open(port, 1)
+  client!.pause()
+  const gone = once(upstream.server, 'gone')
+  client!.write(
+    get(port)
+      .replace('GET', 'POST')
+      .replace('\r\n\r\n', `\r\nContent-Length: ${2 ** 40}\r\n\r\n`),
+  )
+  const more = (): void => {
+    while (client!.write(Buffer.alloc(65_536)));
+    client!.once('drain', more)
+  }
+  more()
+  await gone
+})
+
+test('a client that stops sending in mid-body is given up also after the answer has begun', async () => {
+  const upstream = await startUpstream((incoming, outgoing) => {
+    incoming.socket.on('close', () => upstream.server.emit('gone'))
+    incoming.resume().on('error', () => {})
+    outgoing.write('begun')
+  })
+  const limits = { clientStallMs: 50, watchMs: 20 }
+  const { port } = await proxyBefore(upstream.origin, scriptedTokens(), { limits })
+  const gone = once(upstream.server, 'gone')
+  const head = `POST / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nTransfer-Encoding: chunked\r\n\r\n`
+  expect(await sendRaw(port, `${head}4\r\nhalf\r\n`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*begun\r\n$/)
+  await gone
 })
 
 test('an upstream that takes its time is waited for, however long the body was in coming', async () => {

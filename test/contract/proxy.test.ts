@@ -378,6 +378,61 @@ describe('an upstream', () => {
     expect(upstream.seen.filter(({ url }) => url === '/post')).toHaveLength(1)
   })
 
+  /** Each request is answered as this says, in its order. */
+  const scripted = (...answers: ('closed' | 401 | 200)[]) =>
+    startUpstream((incoming, outgoing) => {
+      const answer = answers.shift()
+      if (answer === 'closed') incoming.socket.destroy()
+      else outgoing.writeHead(answer ?? 500).end(incoming.headers.authorization)
+    })
+
+  test.each([
+    ['once and then refuses the token', ['closed', 401, 200], 200, 'Bearer token-2'],
+    ['once, having refused the token', [401, 'closed', 200], 200, 'Bearer token-2'],
+    ['twice', ['closed', 'closed'], 502, 'tokctl: the upstream cannot be reached (UND_ERR_SOCKET)\n'],
+    ['once and refuses two tokens', [401, 'closed', 401], 401, 'Bearer token-2'],
+  ] as const)('that closes a connection %s: each is made good once', async (_, answers, status, body) => {
+    const upstream = await scripted(...answers)
+    const { port } = await proxyBefore(upstream.origin, scriptedTokens())
+    expect(await ask(port)).toMatchObject({ status, body })
+    expect(upstream.seen).toHaveLength(answers.length)
+  })
+
+  test.each([
+    [204, 'GET'],
+    [304, 'GET'],
+    [304, 'HEAD'],
+  ])(
+    'that says how long the body of a %i would be gets the next request all the same (%s)',
+    async (status, method) => {
+      const upstream = await startUpstream((incoming, outgoing) => {
+        if (incoming.url === '/next') outgoing.end('next')
+        else incoming.socket.write(`HTTP/1.1 ${status} No\r\nContent-Length: 5\r\n\r\n`)
+      })
+      let connections = 0
+      upstream.server.on('connection', () => connections++)
+      const Pool = (await import('undici/lib/dispatcher/pool.js')).default
+      const { port } = await proxyBefore(upstream.origin, scriptedTokens(), {
+        dispatcher: new Pool(upstream.origin, { connections: 1, bodyTimeout: 0 }),
+      })
+      expect((await ask(port, '/', { method })).status).toBe(status)
+      expect((await ask(port, '/next')).body).toBe('next')
+    },
+  )
+
+  test('that refuses a token at endless length is let go', async () => {
+    let gone: Promise<unknown> | undefined
+    const upstream = await startUpstream((incoming, outgoing) => {
+      if (incoming.headers.authorization === 'Bearer token-2') return void outgoing.end('fine')
+      gone = once(incoming.socket, 'close')
+      outgoing.writeHead(401)
+      outgoing.write('who?')
+    })
+    const { port } = await proxyBefore(upstream.origin, scriptedTokens())
+    expect(await ask(port)).toMatchObject({ status: 200, body: 'fine' })
+    await gone
+  })
+
   test.each([
     [
       '204, with a length that it should not have',

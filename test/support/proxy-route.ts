@@ -5,7 +5,7 @@ import Pool from 'undici/lib/dispatcher/pool.js'
 import { onTestFinished } from 'vitest'
 import type { TokctlError } from '../../src/core/errors.ts'
 import { Secret } from '../../src/core/secret.ts'
-import { systemClock } from '../../src/core/time.ts'
+import { type Clock, systemClock } from '../../src/core/time.ts'
 import type { Token } from '../../src/core/token.ts'
 import type { Tokens } from '../../src/core/tokens.ts'
 import { type LoopbackProxy, type ProxyLimits, startProxy } from '../../src/proxy/proxy.ts'
@@ -88,9 +88,9 @@ export async function startUpstream(
 export async function proxyBefore(
   origin: string,
   tokens: Tokens,
-  more: Partial<ProxyRoute> & { uid?: number; limits?: Partial<ProxyLimits> } = {},
+  more: Partial<ProxyRoute> & { uid?: number; limits?: Partial<ProxyLimits>; clock?: Clock } = {},
 ): Promise<LoopbackProxy & { readonly port: number }> {
-  const { uid = process.getuid?.(), limits = {}, ...given } = more
+  const { uid = process.getuid?.(), limits = {}, clock = systemClock, ...given } = more
   const { host } = new URL(origin)
   const route: ProxyRoute = {
     name: 'api',
@@ -104,7 +104,7 @@ export async function proxyBefore(
     maxBodyBytes: 1_048_576,
     ...given,
   }
-  const proxy = await startProxy([route], { clock: systemClock, tokens, uid, limits })
+  const proxy = await startProxy([route], { clock, tokens, uid, limits })
   onTestFinished(() => proxy.close())
   return { ...proxy, port: Number(/:(\d+)$/.exec(proxy.addresses[0] ?? '')?.[1] ?? 0) }
 }
