@@ -2,8 +2,6 @@
 import { spawnSync } from 'node:child_process'
 import { cpSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { performance } from 'node:perf_hooks'
-import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const file = join(dirname(dirname(fileURLToPath(import.meta.url))), 'dist', 'bin', 'tokctl')
@@ -118,7 +116,10 @@ export async function addBinary(bench) {
   add(
     named(`50 at once, expired, server answers after ${slowMs} ms: wall − ${slowMs} ms ÷ 50 hits at once`),
     1.3,
-    await expired(bench, plain),
+    (await bench.crowds(5, server, plain, 50, slowMs)).map(({ base, value }) => ({
+      base,
+      value: value - slowMs,
+    })),
     cause,
   )
   if (isInstalled('time')) {
@@ -129,25 +130,6 @@ export async function addBinary(bench) {
       { unit: 'MB' },
     )
   }
-}
-
-async function expired({ server, run, together }, home) {
-  const found = []
-  for (let i = 0; i < 5; i++) {
-    const call = home.get(`crowd${i}`)
-    server.answer = { lifeS: 1, afterMs: 0 }
-    await run(call)
-    await pause(1100)
-    server.answer = { lifeS: 3600, afterMs: slowMs }
-    const before = server.requests
-    const begun = performance.now()
-    await together(call, 50)
-    const value = performance.now() - begun - slowMs
-    if (server.requests !== before + 1) throw new Error(`${server.requests - before} requests instead of one`)
-    server.answer = { lifeS: 3600, afterMs: 0 }
-    found.push({ base: await together(call, 50), value })
-  }
-  return found
 }
 
 /** git's own helper for the Secret Service, which Debian brings as its source. */

@@ -11,6 +11,9 @@ import { leaveSignals } from './signals.ts'
 //  - stderr lines begin with "tokctl: ", and there are none on success but warnings.
 //  - A prompt goes to the terminal, and only if there is one.
 
+/** What a tool asks is shorter; room for more is made when it is there. */
+const firstReadBytes = 2048
+
 /** Whoever reads stdout has gone: nobody is left to tell. */
 export class OutputClosed extends Error {}
 
@@ -170,14 +173,14 @@ export function terminalSize(): { readonly columns: number; readonly rows: numbe
  * @throws {TokctlError} `usage` for more than `maxBytes`
  */
 export function readBytes(maxBytes: number): Buffer {
-  const chunks: Buffer[] = []
+  let bytes = Buffer.allocUnsafe(firstReadBytes)
   let size = 0
   for (;;) {
-    const chunk = readChunk()
-    if (chunk === undefined) return Buffer.concat(chunks)
-    size += chunk.length
+    const read = readInto(bytes, size)
+    if (read === 0) return bytes.subarray(0, size)
+    size += read
     if (size > maxBytes) throw tooMuch(maxBytes)
-    chunks.push(chunk)
+    if (size === bytes.length) bytes = Buffer.concat([bytes], size * 4)
   }
 }
 
@@ -187,11 +190,12 @@ export function readBytes(maxBytes: number): Buffer {
  * @throws {TokctlError} `usage` for a line of more than `maxBytes`
  */
 export function* readLines(maxBytes: number): Generator<string, void, undefined> {
+  const chunk = Buffer.allocUnsafe(65_536)
   let rest = Buffer.alloc(0)
   for (;;) {
-    const chunk = readChunk()
-    if (chunk === undefined) break
-    rest = Buffer.concat([rest, chunk])
+    const read = readInto(chunk, 0)
+    if (read === 0) break
+    rest = Buffer.concat([rest, chunk.subarray(0, read)])
     for (let at = rest.indexOf(0x0a); at >= 0; at = rest.indexOf(0x0a)) {
       const line = rest.toString('utf8', 0, at)
       rest = rest.subarray(at + 1)
@@ -202,15 +206,14 @@ export function* readLines(maxBytes: number): Generator<string, void, undefined>
   if (rest.length > 0) yield rest.toString('utf8')
 }
 
-function readChunk(): Buffer | undefined {
-  const chunk = Buffer.alloc(65_536)
+/** @returns How many bytes of stdin it put there; none at its end. */
+function readInto(bytes: Buffer, at: number): number {
   for (;;) {
     try {
-      const read = readSync(0, chunk)
-      return read === 0 ? undefined : chunk.subarray(0, read)
+      return readSync(0, bytes, at, bytes.length - at, null)
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code
-      if (code === 'EOF') return undefined
+      if (code === 'EOF') return 0
       if (code !== 'EAGAIN') throw new TokctlError('usage', `cannot read standard input (${code})`)
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
     }

@@ -10,7 +10,8 @@ import { storeKinds } from './profile.ts'
 //
 //   tokctl-config VERSION LF ["path of the configuration","home"] LF length LF     the head: all that shaped the result
 //   the very bytes of the configuration LF                                          beside those
-//   store kind LF, then `NAME {profile as JSON}` LF for each profile, then end COUNT LF
+//   store kind LF, then `NAME {profile as JSON}` LF for each profile
+//   `@HOST NAME…` LF for each host that profiles match, then end COUNT LF, of the lines between
 //
 // Rules:
 //  - It is believed only where head and bytes are equal to what is there now. Anything else reads as if it were missing.
@@ -18,7 +19,7 @@ import { storeKinds } from './profile.ts'
 //  - It cannot fail: what cannot be read or written is done without.
 
 /** To be raised with every change of `Profile`, of a default or of the binding: a test holds it against a sample. */
-export const compiledVersion = 5
+export const compiledVersion = 6
 
 const limit = 64 * 1024 * 1024
 
@@ -34,14 +35,17 @@ export interface Compiled {
   readonly store: StoreKind
   /** @returns `undefined` for a name that it does not hold and for a torn line. */
   profile(name: string): Profile | undefined
-  /** The names of all of them, in their order. */
-  names(): string[]
+  /** The names of all of them, in their order; `undefined` when a line is missing. */
+  names(): string[] | undefined
+  /** All of them, in their order; `undefined` when anything in it is torn. */
+  profiles(): Map<string, Profile> | undefined
   /**
-   * All of them, in their order; `undefined` when anything in it is torn.
+   * Those that match something on a host, in their order; the others stay unread.
    *
-   * @param holding - Leaves out those whose line does not hold this text, letter case aside, unread.
+   * @param host - In lower case, without its port.
+   * @returns `undefined` when anything that was looked at is torn.
    */
-  profiles(holding?: string): Map<string, Profile> | undefined
+  of(host: string): Profile[] | undefined
 }
 
 /** Finds the compiled copy of a configuration; `undefined` unless it was made from the same bytes at the same place. */
@@ -71,47 +75,72 @@ export function readCompiled(
   const end = /\nend (\d+)\n$/.exec(bytes.toString('latin1', Math.max(storeEnd, bytes.length - 24)))
   if (bytes[bodyAt] !== 0x0a || storeEnd < 0 || store === undefined || end === null) return undefined
 
+  const profileLines = (): string[] | undefined => {
+    const lines = bytes.toString('utf8', storeEnd + 1).split('\n')
+    return lines.length - 2 === Number(end[1])
+      ? lines.slice(0, -2).filter(line => !line.startsWith('@'))
+      : undefined
+  }
+  const lineAfter = (mark: string, last = ''): string | undefined => {
+    const at = bytes.indexOf(mark, storeEnd)
+    if (at < 0) return undefined
+    const from = at + mark.length
+    return last + bytes.toString('utf8', from, bytes.indexOf('\n', from))
+  }
+  const profile = (name: string): Profile | undefined => {
+    const json = lineAfter(`\n${name} {`, '{')
+    return json === undefined ? undefined : decode(name, json)
+  }
+
   return {
     store,
-    profile(name) {
-      const mark = `\n${name} {`
-      const at = bytes.indexOf(mark, storeEnd)
-      if (at < 0) return undefined
-      const from = at + mark.length - 1
-      return decode(name, bytes.toString('utf8', from, bytes.indexOf('\n', from)))
-    },
-    names() {
-      const lines = bytes.toString('utf8', storeEnd + 1).split('\n')
-      return lines.slice(0, -2).map(line => line.slice(0, Math.max(0, line.indexOf(' '))))
-    },
-    profiles(holding) {
-      const lines = bytes
-        .toString('utf8', storeEnd + 1)
-        .split('\n')
-        .slice(0, -2)
+    profile,
+    names: () => profileLines()?.map(line => line.slice(0, Math.max(0, line.indexOf(' ')))),
+    profiles() {
+      const lines = profileLines()
+      if (lines === undefined) return undefined
       const profiles = new Map<string, Profile>()
-      if (lines.length !== Number(end[1])) return undefined
       for (const line of lines) {
-        if (holding !== undefined && !line.toLowerCase().includes(holding)) continue
         const space = line.indexOf(' ')
         const name = line.slice(0, space)
         const profile = decode(name, line.slice(space + 1))
         if (profile === undefined) return undefined
         profiles.set(name, profile)
       }
-      return holding !== undefined || profiles.size === lines.length ? profiles : undefined
+      return profiles.size === lines.length ? profiles : undefined
+    },
+    of(host) {
+      // What a crash tears is zeros; they could stand where the host was.
+      if (!isHost(host)) return []
+      if (bytes.includes(0, bodyAt)) return undefined
+      const profiles: Profile[] = []
+      for (const name of lineAfter(`\n@${host} `)?.split(' ') ?? []) {
+        const found = profile(name)
+        if (found === undefined) return undefined
+        profiles.push(found)
+      }
+      return profiles
     },
   }
 }
 
 /** Keeps a configuration that has no problem, for the next call. Best effort. */
-export function writeCompiled(
+export async function writeCompiled(
   source: ConfigBytes,
   config: Config,
   environment: Environment,
   stateDir: StateDir,
-): void {
+): Promise<void> {
+  const { parsePattern } = await import('./match.ts')
   const lines = Array.from(config.profiles, ([name, profile]) => `${name} ${JSON.stringify(profile)}\n`)
+  const hosts = new Map<string, Set<string>>()
+  for (const { name, match } of config.profiles.values()) {
+    for (const text of match) {
+      const pattern = parsePattern(text)
+      if (!('problem' in pattern)) hosts.set(pattern.host, (hosts.get(pattern.host) ?? new Set()).add(name))
+    }
+  }
+  for (const [host, names] of hosts) lines.push(`@${host} ${[...names].join(' ')}\n`)
   const body = `\n${config.store}\n${lines.join('')}end ${lines.length}\n`
   try {
     stateDir.ensure('config')
@@ -124,6 +153,11 @@ export function writeCompiled(
 
 function headOf({ file, bytes }: ConfigBytes, { home }: Environment): Buffer {
   return Buffer.from(`tokctl-config ${compiledVersion}\n${JSON.stringify([file, home])}\n${bytes.length}\n`)
+}
+
+// Anything else could be found across the lines of the copy, and is no host either.
+function isHost(text: string): boolean {
+  return /^[^\s]+$/.test(text)
 }
 
 function decode(name: string, json: string): Profile | undefined {

@@ -123,7 +123,7 @@ export async function loadProfile(
     if (compiled !== undefined && found !== undefined)
       return { config: { file, store: compiled.store }, profile: found }
     // All that were written are there, and this is none of them.
-    const isAbsent = compiled?.profiles(name.toLowerCase())?.has(name) === false
+    const isAbsent = compiled?.names()?.includes(name) === false
     if (isAbsent) {
       const project = await projectHere(environment, stateDir, flag)
       const profile = project?.profile(name)
@@ -198,7 +198,7 @@ export async function loadProjectProfiles(
 }
 
 /**
- * Loads the profiles that may match a URL, and perhaps others, in their order: all whose text holds the URL's host.
+ * Loads the profiles that may match a URL, and perhaps others, in their order: all that match something on its host.
  *
  * @throws {TokctlError} `config_not_found`, `config_invalid`
  */
@@ -218,11 +218,11 @@ export async function loadCandidates(
   const { file } = source
   const compiled = readCompiled(source, environment, stateDir)
   const host = /^(?:[^:/?#]+:\/\/)?([^/?#]*)/.exec(url)![1]!.replace(/:\d*$/, '').toLowerCase()
-  const candidates = compiled?.profiles(host)
-  if (compiled !== undefined && candidates !== undefined)
-    return { config: { file, store: compiled.store }, profiles: candidates.values() }
-  const { store, profiles } = await parseWhole(source, environment, stateDir)
-  return { config: { file, store }, profiles: profiles.values() }
+  const profiles = compiled?.of(host)
+  if (compiled !== undefined && profiles !== undefined)
+    return { config: { file, store: compiled.store }, profiles }
+  const config = await parseWhole(source, environment, stateDir)
+  return { config: { file, store: config.store }, profiles: config.profiles.values() }
 }
 
 /**
@@ -251,7 +251,7 @@ async function parseWhole(
 ): Promise<Config> {
   const { parseConfig } = await import('./parse.ts')
   const { proxies: _, ...config } = parseConfig(source, shownPath(source.file, environment.home), environment)
-  writeCompiled(source, config, environment, stateDir)
+  await writeCompiled(source, config, environment, stateDir)
   return config
 }
 

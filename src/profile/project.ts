@@ -217,7 +217,7 @@ async function parseProject(
   stateDir: StateDir,
 ): Promise<ReadonlyMap<string, Profile>> {
   const profiles = await projectProfiles(source, environment)
-  writeCompiled(source, { file: source.file, store: 'auto', profiles }, environment, stateDir)
+  await writeCompiled(source, { file: source.file, store: 'auto', profiles }, environment, stateDir)
   return profiles
 }
 

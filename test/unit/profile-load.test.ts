@@ -464,6 +464,7 @@ source = "github_app"
 client_id = "Iv1.a"
 installation_id = 1
 private_key = { env = "K" }
+match = ["https://Git.example.com/team", "git.example.com:8443", "http://[::1]"]
 `)
     await load(at, 'cc')
     const copy = readFileSync(compiledPath(at), 'latin1')
@@ -483,11 +484,13 @@ private_key = { env = "K" }
           "robot {"name":"robot","match":[],"source":"jwt_bearer","scope":"a","key_file":{"env":"SERVICE_ACCOUNT"},"client_auth":"none","basic_encoding":"rfc6749","resource":[],"params":{},"claims":{},"scope_in_assertion":true,"binding":"1acc1b92c1bb7f3e08049eb57bde36989434dcd7e16df19583a4847dfe0c3f2d"}",
           "swap {"name":"swap","match":[],"source":"token_exchange","issuer":"https://idp.example.com","subject_token":{"profile":"runner"},"client_auth":"none","basic_encoding":"rfc6749","resource":[],"params":{},"subject_token_type":"urn:ietf:params:oauth:token-type:jwt","binding":"f399193ed9346b10482b663e87845f7227837568d8cc3560e048841477c9f4f2","job_bound":true}",
           "runner {"name":"runner","match":[],"source":"ci","provider":"auto","binding":"fd7c050c1af1be9f4de8754d9e7be94ecec0da2e915c4c8c7682480fc0a00e29","job_bound":true}",
-          "app {"name":"app","match":[],"source":"github_app","client_id":"Iv1.a","installation_id":"1","private_key":{"env":"K"},"repositories":[],"permissions":{},"api_url":"https://api.github.com","binding":"e6fea1d1c30936b339a873f55b5b4143597491e17b4ef2762b18c6efa7516a3e"}",
-          "end 11",
+          "app {"name":"app","match":["https://Git.example.com/team","git.example.com:8443","http://[::1]"],"source":"github_app","client_id":"Iv1.a","installation_id":"1","private_key":{"env":"K"},"repositories":[],"permissions":{},"api_url":"https://api.github.com","binding":"e6fea1d1c30936b339a873f55b5b4143597491e17b4ef2762b18c6efa7516a3e"}",
+          "@git.example.com app",
+          "@[::1] app",
+          "end 13",
           "",
         ],
-        "version": 5,
+        "version": 6,
       }
     `)
   })
@@ -550,7 +553,12 @@ match = ["other.example.com"]
     await load(at)
     const path = compiledPath(at)
     const compiled = readFileSync(path, 'utf8')
-    for (const torn of [compiled.replace(/^one \{.*\n/m, ''), compiled.replace(/^one \{/m, 'one [')]) {
+    const losses = [
+      compiled.replace(/^one \{.*\n/m, ''),
+      compiled.replace(/^one \{/m, 'one ['),
+      compiled.replace(/^@api\.example\.com.*/m, line => '\0'.repeat(line.length)),
+    ]
+    for (const torn of losses) {
       expect(torn).not.toBe(compiled)
       writeFileSync(path, torn)
       expect(await names(at, 'https://api.example.com/')).toContain('one')

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { isLoopback, match, parsePattern, parseUrl } from '../../src/profile/match.ts'
 import type { Profile } from '../../src/profile/profile.ts'
 
@@ -165,6 +165,20 @@ test('loopback is what is literally so', () => {
   }
 })
 
+test('a host that is written plainly is read without starting the URL parser of the platform, any other not', () => {
+  const parser = vi.spyOn(globalThis, 'URL')
+  onTestFinished(() => parser.mockRestore())
+  for (const host of ['git.example.com', 'GIT.Example.com:8443', 'localhost', 'a_b-.example', 'x.0a.com']) {
+    expect(matched(`https://${host}/`, `https://${host}`), host).toBe(true)
+  }
+  expect(parser).not.toHaveBeenCalled()
+  for (const host of ['127.0.0.1', '[::1]', 'xn--bcher-kva.example', 'a.xn--p1ai', '0x7f.1']) {
+    parser.mockClear()
+    matched(`https://${host}/`, 'https://git.example.com')
+    expect(parser, host).toHaveBeenCalled()
+  }
+})
+
 test('no problem with a URL repeats the URL', () => {
   for (const [, url] of hostile) {
     const found = parseUrl(url)
@@ -223,6 +237,19 @@ describe('whatever is asked', () => {
           rest === '',
         )
       }),
+    )
+  })
+
+  test('a host is taken only as the URL parser of the platform reads it', () => {
+    const label = fc.string({ unit: fc.constantFrom(...'abfx019-_.'), minLength: 1, maxLength: 12 })
+    const start = fc.constantFrom('', 'xn--', '0x', 'x', '1')
+    fc.assert(
+      fc.property(fc.array(fc.tuple(start, label), { minLength: 1, maxLength: 4 }), parts => {
+        const host = parts.map(part => part.join('')).join('.')
+        const found = parseUrl(`https://${host}/`)
+        if (!('problem' in found)) expect(new URL(`https://${host}/`).hostname).toBe(host)
+      }),
+      { numRuns: 2000 },
     )
   })
 
