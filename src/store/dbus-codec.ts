@@ -44,16 +44,12 @@ interface Type {
   readonly of: readonly Type[]
 }
 
-// The two accessors stand for all five: `x` and `t` are bigint, the others number.
-const numbers: { readonly [code: string]: readonly [bytes: number, accessor: 'UInt8' | 'BigInt64LE'] } = {
-  y: [1, 'UInt8'],
-  i: [4, 'Int32LE' as 'UInt8'],
-  u: [4, 'UInt32LE' as 'UInt8'],
+// The two accessors stand for all three: `x` and `t` are bigint, `i` a number. `y` and `u` are read and written below.
+const numbers: { readonly [code: string]: readonly [bytes: number, accessor: 'Int32LE' | 'BigInt64LE'] } = {
+  i: [4, 'Int32LE'],
   x: [8, 'BigInt64LE'],
   t: [8, 'BigUInt64LE' as 'BigInt64LE'],
 }
-const uint32: Type = { code: 'u', of: [] }
-const signatureType: Type = { code: 'g', of: [] }
 
 function malformed(what: string): DBusError {
   return new DBusError('malformed', `malformed message: ${what}`)
@@ -84,50 +80,159 @@ function parseSignature(signature: string): Type[] {
 
 function alignmentOf(code: string): number {
   if ('ygv'.includes(code)) return 1
-  return '({'.includes(code) ? 8 : (numbers[code]?.[0] ?? 4)
+  return '({xt'.includes(code) ? 8 : 4
+}
+
+// Both run once or twice in a process: few functions, each short, and no table to walk, are what is soonest done.
+
+class Writer {
+  #bytes = Buffer.alloc(512)
+  #at = 0
+
+  get written(): Buffer {
+    return this.#bytes.subarray(0, this.#at)
+  }
+
+  take(bytes: number, align: number): number {
+    const start = (this.#at + align - 1) & -align
+    this.#at = start + bytes
+    if (this.#at > this.#bytes.length) this.#bytes = Buffer.concat([this.#bytes], this.#at * 2)
+    return start
+  }
+
+  byte(value: number): void {
+    const start = this.take(1, 1)
+    this.#bytes[start] = value
+  }
+
+  uint32(value: number, start = this.take(4, 4)): void {
+    const bytes = this.#bytes
+    bytes[start] = value
+    bytes[start + 1] = value >>> 8
+    bytes[start + 2] = value >>> 16
+    bytes[start + 3] = value >>> 24
+  }
+
+  /** With its length before it, and the NUL that is there already. */
+  text(value: string, isSignature: boolean): void {
+    const length = Buffer.byteLength(value)
+    if (isSignature) this.byte(length)
+    else this.uint32(length)
+    const start = this.take(length + 1, 1)
+    this.#bytes.write(value, start)
+  }
+
+  bytes(value: Uint8Array): void {
+    const start = this.take(value.length, 1)
+    this.#bytes.set(value, start)
+  }
+
+  value({ code, of }: Type, value: Value): void {
+    if (code === 's' || code === 'o' || code === 'g') this.text(value as string, code === 'g')
+    else if (code === 'u') this.uint32(value as number)
+    else if (code === 'y') this.byte(value as number)
+    else if (code === 'b') this.uint32(value === true ? 1 : 0)
+    else if (code === 'v') {
+      const variant = value as Variant
+      this.text(variant.signature, true)
+      this.value(parseSignature(variant.signature)[0]!, variant.value)
+    } else if (code === 'a') {
+      const head = this.take(4, 4)
+      const start = this.take(0, alignmentOf(of[0]!.code))
+      if (Buffer.isBuffer(value)) this.bytes(value)
+      else for (const item of value as Iterable<Value>) this.value(of[0]!, item)
+      this.uint32(this.#at - start, head)
+    } else if (of.length > 0) {
+      this.take(0, 8)
+      for (let i = 0; i < of.length; i++) this.value(of[i]!, (value as Value[])[i]!)
+    } else {
+      const [bytes, accessor] = numbers[code]!
+      const start = this.take(bytes, bytes)
+      this.#bytes[`write${accessor}`](value as never, start)
+    }
+  }
 }
 
 /** Writes values one after the other, aligned from the start of the buffer. */
 export function encodeValues(signature: string, values: readonly Value[]): Buffer {
-  let buffer = Buffer.alloc(512)
-  let at = 0
-  for (const [i, type] of parseSignature(signature).entries()) write(type, values[i]!)
-  return buffer.subarray(0, at)
+  const writer = new Writer()
+  const types = parseSignature(signature)
+  for (let i = 0; i < types.length; i++) writer.value(types[i]!, values[i]!)
+  return writer.written
+}
 
-  function take(bytes: number, align: number): number {
-    const start = Math.ceil(at / align) * align
-    at = start + bytes
-    if (at > buffer.length) buffer = Buffer.concat([buffer], at * 2)
+class Reader {
+  readonly #bytes: Buffer
+  at: number
+
+  constructor(bytes: Buffer, at: number) {
+    this.#bytes = bytes
+    this.at = at
+  }
+
+  take(bytes: number, align: number): number {
+    const start = (this.at + align - 1) & -align
+    if (start + bytes > this.#bytes.length) throw malformed('cut short')
+    this.at = start + bytes
     return start
   }
 
-  function write({ code, of }: Type, value: Value): void {
-    const number = numbers[code]
-    if (number !== undefined) {
-      const start = take(number[0], number[0])
-      buffer[`write${number[1]}`](value as never, start)
-    } else if (code === 'b') write(uint32, value === true ? 1 : 0)
-    else if (code === 'v') {
-      const variant = value as Variant
-      write(signatureType, variant.signature)
-      write(parseSignature(variant.signature)[0]!, variant.value)
-    } else if (code === 'a') {
-      const head = take(4, 4)
-      const start = take(0, alignmentOf(of[0]!.code))
-      if (Buffer.isBuffer(value)) take(value.length, 1)
-      if (Buffer.isBuffer(value)) buffer.set(value, start)
-      else for (const item of value as Iterable<Value>) write(of[0]!, item)
-      buffer.writeUInt32LE(at - start, head)
-    } else if (of.length > 0) {
-      take(0, 8)
-      for (const [i, type] of of.entries()) write(type, (value as Value[])[i]!)
-    } else {
-      const bytes = Buffer.from(`${value}\0`)
-      write(code === 'g' ? { code: 'y', of } : uint32, bytes.length - 1)
-      const start = take(bytes.length, 1)
-      buffer.set(bytes, start)
-    }
+  byte(): number {
+    const start = this.take(1, 1)
+    return this.#bytes[start]!
   }
+
+  uint32(): number {
+    return uint32At(this.#bytes, this.take(4, 4))
+  }
+
+  text(isSignature: boolean): string {
+    const length = isSignature ? this.byte() : this.uint32()
+    const start = this.take(length + 1, 1)
+    return this.#bytes.toString('utf8', start, start + length)
+  }
+
+  value({ code, of }: Type, depth: number): Value {
+    if (depth > maxDepth) throw malformed('too deep')
+    if (code === 's' || code === 'o' || code === 'g') return this.text(code === 'g')
+    if (code === 'u') return this.uint32()
+    if (code === 'y') return this.byte()
+    if (code === 'b') return this.uint32() !== 0
+    if (code === 'v') return this.variant(depth)
+    if (code === 'a') return this.#array(of[0]!, depth + 1)
+    if (of.length > 0) {
+      this.take(0, 8)
+      return of.map(type => this.value(type, depth + 1))
+    }
+    const [bytes, accessor] = numbers[code]!
+    const start = this.take(bytes, bytes)
+    return this.#bytes[`read${accessor}`](start)
+  }
+
+  variant(depth: number): Variant {
+    const signature = this.text(true)
+    if (signature === 's' || signature === 'o') return { signature, value: this.text(false) }
+    const types = parseSignature(signature)
+    if (types.length !== 1) throw malformed('bad variant')
+    return { signature, value: this.value(types[0]!, depth + 1) }
+  }
+
+  #array(element: Type, depth: number): Value {
+    const length = this.uint32()
+    const start = this.take(0, alignmentOf(element.code))
+    const end = start + length
+    if (end > this.#bytes.length) throw malformed('cut short')
+    if (element.code === 'y') return this.#bytes.subarray(this.take(length, 1), end)
+    const items: Value[] = []
+    // Every value is at least one byte long, so this ends.
+    while (this.at < end) items.push(this.value(element, depth))
+    if (this.at !== end) throw malformed('array out of step')
+    return element.code === '{' ? new Map(items as [Value, Value][]) : items
+  }
+}
+
+function uint32At(bytes: Buffer, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0
 }
 
 /**
@@ -136,66 +241,53 @@ export function encodeValues(signature: string, values: readonly Value[]): Buffe
  * @throws {DBusError} `malformed`
  */
 export function decodeValues(signature: string, buffer: Buffer): Value[] {
-  let at = 0
-  const values = parseSignature(signature).map(type => read(type, 0))
-  if (at !== buffer.length) throw malformed('bytes left over')
+  const reader = new Reader(buffer, 0)
+  const values = parseSignature(signature).map(type => reader.value(type, 0))
+  if (reader.at !== buffer.length) throw malformed('bytes left over')
   return values
-
-  function take(bytes: number, align: number): number {
-    const start = Math.ceil(at / align) * align
-    if (start + bytes > buffer.length) throw malformed('cut short')
-    at = start + bytes
-    return start
-  }
-
-  function read({ code, of }: Type, depth: number): Value {
-    if (depth > maxDepth) throw malformed('too deep')
-    const number = numbers[code]
-    if (number !== undefined) return buffer[`read${number[1]}`](take(number[0], number[0]))
-    if (code === 'b') return read(uint32, depth) !== 0
-    if (code === 'v') {
-      const inner = read(signatureType, depth) as string
-      const types = parseSignature(inner)
-      if (types.length !== 1) throw malformed('bad variant')
-      return { signature: inner, value: read(types[0]!, depth + 1) }
-    }
-    if (code === 'a') return readArray(of[0]!, depth + 1)
-    if (of.length > 0) {
-      take(0, 8)
-      return of.map(type => read(type, depth + 1))
-    }
-    const length = read(code === 'g' ? { code: 'y', of } : uint32, depth) as number
-    const start = take(length + 1, 1)
-    return buffer.toString('utf8', start, start + length)
-  }
-
-  function readArray(element: Type, depth: number): Value {
-    const length = read(uint32, depth) as number
-    const start = take(0, alignmentOf(element.code))
-    if (start + length > buffer.length) throw malformed('cut short')
-    if (element.code === 'y') return buffer.subarray(take(length, 1), at)
-    const items: Value[] = []
-    // Every value is at least one byte long, so this ends.
-    while (at < start + length) items.push(read(element, depth))
-    if (at !== start + length) throw malformed('array out of step')
-    return element.code === '{' ? new Map(items as [Value, Value][]) : items
-  }
 }
 
-const headerSignature = 'yyyyuua(yv)'
-const fields = 'path interface member errorName replySerial destination sender signature'.split(' ')
-const fieldTypes = 'osssussg'
+/** The header's fields by their codes from 1 on, with the one type that each has. */
+const fields = [
+  ['path', 'o'],
+  ['interface', 's'],
+  ['member', 's'],
+  ['errorName', 's'],
+  ['replySerial', 'u'],
+  ['destination', 's'],
+  ['sender', 's'],
+  ['signature', 'g'],
+] as const
+
+const headBytes = 16
 
 /** Writes a whole message. */
 export function encodeMessage(message: Message): Buffer {
-  const body = encodeValues(message.signature, message.body)
-  const entries = fields.flatMap((field, i): Value[] => {
-    const value = message[field as keyof Message]
-    return value === undefined || value === '' ? [] : [[i + 1, { signature: fieldTypes[i]!, value }]]
-  })
-  const head = encodeValues(headerSignature, [0x6c, message.type, 0, 1, body.length, message.serial, entries])
-  return Buffer.concat([head, Buffer.alloc(-head.length & 7), body])
+  const body = message.signature === '' ? noBytes : encodeValues(message.signature, message.body)
+  const writer = new Writer()
+  writer.take(headBytes, 1)
+  for (let i = 0; i < fields.length; i++) {
+    const [field, type] = fields[i]!
+    const value = message[field]
+    if (value === undefined || value === '') continue
+    writer.take(0, 8)
+    writer.byte(i + 1)
+    writer.text(type, true)
+    if (type === 'u') writer.uint32(value as number)
+    else writer.text(value as string, type === 'g')
+  }
+  const headEnd = writer.take(0, 1)
+  // Little-endian, version 1.
+  writer.uint32(0x01_00_00_6c | (message.type << 8), 0)
+  writer.uint32(body.length, 4)
+  writer.uint32(message.serial, 8)
+  writer.uint32(headEnd - headBytes, 12)
+  writer.take(0, 8)
+  writer.bytes(body)
+  return writer.written
 }
+
+const noBytes = Buffer.alloc(0)
 
 /**
  * Reads a whole message.
@@ -203,24 +295,28 @@ export function encodeMessage(message: Message): Buffer {
  * @throws {DBusError} `malformed`
  */
 export function decodeMessage(buffer: Buffer): Message {
-  if (buffer.length < 16) throw malformed('cut short')
+  if (buffer.length < headBytes) throw malformed('cut short')
   const [headEnd, bodyStart] = measure(buffer)
-  const head = decodeValues(headerSignature, buffer.subarray(0, headEnd))
+  if (headEnd > buffer.length) throw malformed('cut short')
+  const reader = new Reader(buffer.subarray(0, headEnd), headBytes)
   const found: { [field: string]: Value } = {}
-  for (const [code, { signature, value }] of head[6] as [number, Variant][]) {
-    const field = fields[code - 1]
-    if (field !== undefined && signature !== fieldTypes[code - 1]) throw malformed('bad header field')
+  while (reader.at < headEnd) {
+    reader.take(0, 8)
+    const [field, type] = fields[reader.byte() - 1] ?? []
+    const { signature, value } = reader.variant(0)
+    if (field !== undefined && signature !== type) throw malformed('bad header field')
     if (field !== undefined) found[field] = value
   }
   const signature = (found['signature'] ?? '') as string
-  const body = decodeValues(signature, buffer.subarray(bodyStart))
-  return { ...found, type: head[1] as number, serial: head[5] as number, signature, body }
+  const body =
+    signature === '' && bodyStart === buffer.length ? [] : decodeValues(signature, buffer.subarray(bodyStart))
+  return { ...found, type: buffer[1]!, serial: uint32At(buffer, 8), signature, body }
 }
 
 function measure(head: Buffer): [headEnd: number, bodyStart: number, end: number] {
-  const headEnd = 16 + head.readUInt32LE(12)
+  const headEnd = headBytes + uint32At(head, 12)
   const bodyStart = Math.ceil(headEnd / 8) * 8
-  const end = bodyStart + head.readUInt32LE(4)
+  const end = bodyStart + uint32At(head, 4)
   if (head[0] !== 0x6c || head[3] !== 1) throw malformed('not little-endian, version 1')
   if (end > maxMessageBytes) throw malformed('message too large')
   return [headEnd, bodyStart, end]
@@ -239,7 +335,7 @@ export class Frames {
     // Only the first chunk must hold a head; a large body is put together once, when all of it is here.
     if (this.#chunks[0]!.length < 16) this.#chunks = [Buffer.concat(this.#chunks)]
     if (this.#length < measure(this.#chunks[0]!)[2]) return []
-    let rest = Buffer.concat(this.#chunks)
+    let rest = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks)
     const messages: Message[] = []
     while (rest.length >= 16) {
       const end = measure(rest)[2]

@@ -46,15 +46,21 @@ export interface Bus {
  */
 export function parseAddresses(text: string, runtimeDir: string | undefined): BusAddress[] {
   return text.split(';').flatMap(address => {
-    const value = (key: string): string =>
-      decodeURIComponent(new RegExp(`^unix:(?:.*,)?${key}=([^,]*)`).exec(address)?.[1] ?? '')
+    if (!address.startsWith('unix:')) return []
+    const values: { [key: string]: string } = {}
     try {
-      const path = value('path') || (value('abstract') && `\0${value('abstract')}`)
-      const runtime = value('runtime') === 'yes' && runtimeDir ? `${runtimeDir}/bus` : ''
-      return path || runtime ? [{ path: path || runtime, guid: value('guid') || undefined }] : []
+      for (const pair of address.slice('unix:'.length).split(',')) {
+        const at = pair.indexOf('=')
+        const value = pair.slice(at + 1)
+        if (at > 0) values[pair.slice(0, at)] ??= value.includes('%') ? decodeURIComponent(value) : value
+      }
     } catch {
       return []
     }
+    const { path, abstract, runtime, guid } = values
+    const found =
+      path || (abstract && `\0${abstract}`) || (runtime === 'yes' && runtimeDir ? `${runtimeDir}/bus` : '')
+    return found ? [{ path: found, guid: guid || undefined }] : []
   })
 }
 
@@ -161,15 +167,19 @@ export function openBus(
 
   function greet(data: Buffer, guid: string | undefined): Buffer {
     greeting += data.toString('latin1')
-    const [ok, told] = /^(?:DATA *\r\n)?OK ([0-9a-fA-F]+) *\r\n/.exec(greeting) ?? []
-    if (ok === undefined) {
-      const isRefused = /(^|\n)(REJECTED|ERROR)/.test(greeting) || greeting.length > 1024
-      if (isRefused) throw new DBusError('refused', 'the bus does not let this user in')
+    const from = greeting.startsWith('DATA') ? greeting.indexOf('\r\n') + 2 : 0
+    const end = greeting.indexOf('\r\n', from)
+    const line = end < 0 ? '' : greeting.slice(from, end)
+    if (!line.startsWith('OK ')) {
+      if (line !== '' || greeting.length > 1024) {
+        throw new DBusError('refused', 'the bus does not let this user in')
+      }
       return Buffer.alloc(0)
     }
+    const told = line.slice('OK '.length).trimEnd()
     if (guid !== undefined && guid !== told) throw new DBusError('unsafe', 'another bus listens there')
     isGreeted = true
-    return Buffer.from(greeting.slice(ok.length), 'latin1')
+    return Buffer.from(greeting.slice(end + 2), 'latin1')
   }
 
   function settle(message: Message): void {
