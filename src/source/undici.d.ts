@@ -1,4 +1,4 @@
-// undici gives types for its index alone; the version is pinned, and the contract test of the transport holds the paths.
+// undici gives types for its index alone; the version is pinned, and the contract tests of the transport and of the upstream hold the paths.
 
 declare module 'undici/lib/api/api-connect.js' {
   import type { Dispatcher } from 'undici'
@@ -9,6 +9,11 @@ declare module 'undici/lib/api/api-connect.js' {
 
 declare module 'undici/lib/core/connect.js' {
   export { buildConnector as default } from 'undici'
+}
+
+declare module 'undici/lib/core/symbols.js' {
+  const symbols: { readonly kParser: symbol; readonly kSocket: symbol }
+  export default symbols
 }
 
 declare module 'undici/lib/dispatcher/client.js' {

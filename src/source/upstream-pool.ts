@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { buildConnector as Connectors, Dispatcher } from 'undici'
 import connect from 'undici/lib/api/api-connect.js'
 import buildConnector from 'undici/lib/core/connect.js'
-import Client from 'undici/lib/dispatcher/client.js'
+import symbols from 'undici/lib/core/symbols.js'
 import Pool from 'undici/lib/dispatcher/pool.js'
 import type { Environment } from '../core/environment.ts'
 import { connectTimeoutMs } from './exchange.ts'
@@ -28,19 +28,21 @@ export interface Upstream {
  * Makes the kept connections to one upstream, directly or through the proxy that the environment names for it. Neither follows
  * redirects, and a server's certificate is checked, whatever the environment says.
  *
+ * @param connectMs - For name lookup, tunnel, connection and TLS handshake together.
  * @throws {TokctlError} `config_invalid` for TLS material that cannot be used, or a proxy of another kind than HTTP
  */
 export async function openUpstream(
   origin: string,
   material: TlsMaterial | undefined,
   environment: Environment,
+  connectMs = connectTimeoutMs,
 ): Promise<Upstream> {
   const tlsFor = async (of: TlsMaterial | undefined): Promise<TlsOptions> =>
     of === undefined
       ? { rejectUnauthorized: true }
       : (await import('./tls-options.ts')).tlsOptions(of, environment)
   const url = new URL(origin)
-  const direct = buildConnector({ ...(await tlsFor(material)), timeout: connectTimeoutMs, keepAlive: true })
+  const direct = buildConnector({ ...(await tlsFor(material)), timeout: connectMs, keepAlive: true })
   const proxy = proxyFor(url, environment.env)
   // The client certificate is for the upstream alone.
   const connector =
@@ -50,18 +52,21 @@ export async function openUpstream(
           proxy,
           await tlsFor(material && { ...material, cert: undefined, key: undefined }),
           direct,
+          connectMs,
         )
   const { protocol, host, hostname, port } = url
+  // An answer may take its time between two parts: events, a build log. Whoever waits for it decides.
+  const dispatcher = new Pool(origin, {
+    connections,
+    pipelining: 1,
+    headersTimeout: headersMs,
+    bodyTimeout: 0,
+    maxHeaderSize: 65_536,
+    connect: connector,
+  })
+  dispatcher.on('connect', (_, targets) => passOverContinue(targets.at(-1)))
   return {
-    // An answer may take its time between two parts: events, a build log. Whoever waits for it decides.
-    dispatcher: new Pool(origin, {
-      connections,
-      pipelining: 1,
-      headersTimeout: headersMs,
-      bodyTimeout: 0,
-      maxHeaderSize: 65_536,
-      connect: connector,
-    }),
+    dispatcher,
     connect: () =>
       new Promise((resolve, reject) => {
         const to = { protocol, host, hostname: hostname.replace(/^\[|\]$/g, ''), port }
@@ -70,13 +75,39 @@ export async function openUpstream(
   }
 }
 
-/** A tunnel to the upstream for each connection, so that the proxy sees neither a request nor a token (RFC 9110 §9.3.6). */
+/**
+ * Has undici pass over a 100 that nobody asked for, as it does any other interim answer (RFC 9110 §15.2); it would end the
+ * connection. It has no option for this, so its reader of answers is told another number: 102, which says nothing either.
+ */
+function passOverContinue(client: Dispatcher | undefined): void {
+  const { kParser, kSocket } = symbols
+  const parser = (client as Inside | undefined)?.[kSocket]?.[kParser]
+  if (parser === undefined) return
+  const { onHeadersComplete } = parser
+  parser.onHeadersComplete = (status, ...more) =>
+    onHeadersComplete.call(parser, status === 100 ? 102 : status, ...more)
+}
+
+/** A client of undici, its connection, and what reads there. */
+interface Inside {
+  [kSocket: symbol]: { [kParser: symbol]: Reader | undefined } | undefined
+}
+
+interface Reader {
+  onHeadersComplete(status: number, isUpgrade: boolean, keepsAlive: boolean): number
+}
+
+/**
+ * A tunnel to the upstream for each connection, so that the proxy sees neither a request nor a token (RFC 9110 §9.3.6). Tunnels
+ * are opened beside each other, over a connection to the proxy each.
+ */
 function tunnelThrough(
   proxy: HttpProxy,
   tls: TlsOptions,
   direct: Connectors.connector,
+  connectMs: number,
 ): Connectors.connector {
-  const toProxy = new Client(proxy.origin, { connect: { ...tls, timeout: connectTimeoutMs } })
+  const toProxy = new Pool(proxy.origin, { connect: { ...tls, timeout: connectMs } })
   // The index would have put `connect` on every dispatcher.
   const open = connect.bind(toProxy) as (
     to: Omit<Dispatcher.ConnectOptions, 'origin'>,
@@ -88,17 +119,32 @@ function tunnelThrough(
       host: target,
       ...(proxy.authorization === undefined ? {} : { 'proxy-authorization': proxy.authorization }),
     }
-    open({ path: target, headers }).then(
-      ({ statusCode, socket }) => {
-        if (statusCode === 200 && to.protocol === 'https:') {
-          direct({ ...to, httpSocket: socket as Socket }, callback)
-        } else if (statusCode === 200) callback(null, socket as Socket)
-        else {
-          socket.on('error', () => {}).destroy()
-          callback(Object.assign(new Error('no tunnel'), { code: `PROXY_${statusCode}` }), null)
-        }
-      },
-      error => callback(error, null),
-    )
+    const over = new AbortController()
+    const limit = setTimeout(() => {
+      done(Object.assign(new Error('no tunnel in time'), { code: 'UND_ERR_CONNECT_TIMEOUT' }))
+    }, connectMs)
+    const done = (error: Error | null, socket?: Socket): void => {
+      if (over.signal.aborted) return
+      clearTimeout(limit)
+      over.abort()
+      if (socket === undefined) callback(error ?? new Error('no tunnel'), null)
+      else callback(null, socket)
+    }
+    open({ path: target, headers, signal: over.signal }).then(({ statusCode, socket }) => {
+      const tunnel = socket as Socket
+      tunnel.on('error', () => {})
+      if (statusCode !== 200) {
+        tunnel.destroy()
+        done(Object.assign(new Error('no tunnel'), { code: `PROXY_${statusCode}` }))
+      } else if (to.protocol === 'https:') {
+        const giveUp = (): void => void tunnel.destroy()
+        over.signal.addEventListener('abort', giveUp)
+        direct({ ...to, httpSocket: tunnel }, (error, secured) => {
+          over.signal.removeEventListener('abort', giveUp)
+          if (error !== null) tunnel.destroy()
+          done(error, secured ?? undefined)
+        })
+      } else done(null, tunnel)
+    }, done)
   }
 }

@@ -26,6 +26,10 @@ export interface ProxyOptions {
   readonly refuse?: number
   /** Takes the connection and never says anything. */
   readonly silent?: boolean
+  /** Opens tunnels, and passes nothing on in them. */
+  readonly deaf?: boolean
+  /** Is handed what opens each tunnel, in the place of it. */
+  readonly hold?: (open: () => void) => void
   /** Speaks TLS to its clients. */
   readonly tls?: TlsOptions
 }
@@ -70,14 +74,19 @@ export async function startProxy(options: ProxyOptions = {}): Promise<ProxyServe
       return void socket.end('HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\n\r\n')
     }
     const [host = '', port = ''] = (incoming.url ?? '').split(':')
-    const onward = connect(Number(port), host, () => {
-      socket.write('HTTP/1.1 200 OK\r\n\r\n')
-      onward.write(head)
-      onward.pipe(socket)
-      socket.pipe(onward)
-    })
-    track(onward)
-    onward.on('error', () => socket.end('HTTP/1.1 502 Gone\r\n\r\n'))
+    const open = (): void => {
+      const onward = connect(Number(port), host, () => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\n')
+        if (options.deaf) return
+        onward.write(head)
+        onward.pipe(socket)
+        socket.pipe(onward)
+      })
+      track(onward)
+      onward.on('error', () => socket.end('HTTP/1.1 502 Gone\r\n\r\n'))
+    }
+    if (options.hold === undefined) open()
+    else options.hold(open)
   })
   http.on('connection', track)
   const listener =
