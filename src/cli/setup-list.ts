@@ -8,8 +8,13 @@ interface Row {
   readonly configured: boolean
   /** `undefined`: it cannot be asked. */
   readonly works: boolean | undefined
+  /** What said so: the tool itself, or the command that it would run. */
+  readonly asked: Tool['asked'] | undefined
   readonly problem: string | undefined
 }
+
+/** Each is some processes, and one signal is to end them all. */
+const atOnce = 4
 
 /** What `tokctl setup --list` prints: of each tool whether it is installed, set up, and answers when it is asked itself. */
 export async function listTools(
@@ -18,19 +23,29 @@ export async function listTools(
   machine: Machine,
   isJson: boolean,
 ): Promise<string> {
-  const rows = await Promise.all(tools.map(([name, tool]) => rowOf(name, tool, profiles, machine)))
+  const rows: Row[] = []
+  for (let i = 0; i < tools.length; i += atOnce) {
+    const some = tools.slice(i, i + atOnce).map(([name, tool]) => rowOf(name, tool, profiles, machine))
+    rows.push(...(await Promise.all(some)))
+  }
   if (isJson) {
-    const shown = rows.map(row => ({ ...row, works: row.works ?? null, problem: row.problem ?? null }))
+    const shown = rows.map(row => ({
+      ...row,
+      works: row.works ?? null,
+      asked: row.asked ?? null,
+      problem: row.problem ?? null,
+    }))
     return `${JSON.stringify({ tools: shown })}\n`
   }
   const yes = (is: boolean | undefined): string => (is === undefined ? '-' : is ? 'yes' : 'no')
   const table = [
-    ['TOOL', 'INSTALLED', 'SET UP', 'WORKS', ''],
-    ...rows.map(({ tool, installed, configured, works, problem = '' }) => [
+    ['TOOL', 'INSTALLED', 'SET UP', 'WORKS', 'ASKED', ''],
+    ...rows.map(({ tool, installed, configured, works, asked, problem = '' }) => [
       tool,
       yes(installed),
       yes(configured),
       yes(works),
+      asked === undefined ? '-' : asked === 'tool' ? 'the tool' : 'its command',
       problem,
     ]),
   ]
@@ -48,7 +63,14 @@ export async function listTools(
 
 async function rowOf(name: string, tool: Tool, profiles: readonly Profile[], machine: Machine): Promise<Row> {
   const installed = tool.programs.some(program => machine.find(program) !== undefined)
-  const row = { tool: name, installed, configured: false, works: undefined, problem: undefined }
+  let row: Row = {
+    tool: name,
+    installed,
+    configured: false,
+    works: undefined,
+    asked: undefined,
+    problem: undefined,
+  }
   try {
     // What could be taken back is what is there.
     const ask = {
@@ -60,8 +82,10 @@ async function rowOf(name: string, tool: Tool, profiles: readonly Profile[], mac
       store: false,
     }
     const configured = (await tool.plan(ask, machine)).changes.length > 0
-    const works = installed && configured ? await tool.probe?.(profiles, machine) : undefined
-    return { ...row, configured, works }
+    if (!installed || !configured) return { ...row, configured }
+    row = { ...row, configured, works: false, asked: tool.asked }
+    const works = await tool.probe(profiles, machine)
+    return works === undefined ? { ...row, works, asked: undefined } : { ...row, works }
   } catch (error) {
     if (!(error instanceof TokctlError)) throw error
     return installed ? { ...row, problem: printable(error.message) } : row

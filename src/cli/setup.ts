@@ -1,4 +1,5 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { writeFileAtomic } from '../core/atomic-file.ts'
@@ -212,6 +213,7 @@ function machineOf(context: CommandContext, written: Written): Machine {
     edit: (text, commands) => edit(text, commands, context),
     find: name => lookUp(name, env),
     run: async (command, given = {}) => runProgram(context, command, given),
+    calls: command => calls(context, command),
   }
 }
 
@@ -258,17 +260,40 @@ async function runProgram(
   { environment, signal }: CommandContext,
   command: readonly string[],
   { input, env = {} }: { readonly input?: string; readonly env?: Readonly<Record<string, string>> } = {},
+  more?: AbortSignal,
 ): Promise<Said> {
   const { runProgram: start } = await import('../core/run-program.ts')
   const { exitCode, stdout, stderr } = await start({
     command,
     env: { ...childEnvironment(environment.env), ...env },
     timeoutMs: toolMs,
-    signal: signal(),
+    signal: more === undefined ? signal() : AbortSignal.any([signal(), more]),
     maxBytes: maxOutputBytes,
     ...(input === undefined ? {} : { input }),
   })
   return { exitCode, stdout: stdout.expose(), stderr }
+}
+
+async function calls(
+  context: CommandContext,
+  command: Parameters<Machine['calls']>[0],
+): ReturnType<Machine['calls']> {
+  const { createServer } = await import('node:net')
+  const called = new AbortController()
+  const server = createServer(socket => {
+    called.abort()
+    socket.destroy()
+  })
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve))
+  try {
+    const { port } = server.address() as AddressInfo
+    await runProgram(context, command(port), {}, called.signal)
+  } catch (error) {
+    if (!called.signal.aborted) throw error
+  } finally {
+    server.close()
+  }
+  return called.signal.aborted
 }
 
 function lookUp(name: string, env: Machine['env']): string | undefined {

@@ -55,6 +55,7 @@ export const tool: Tool = {
     return { changes: [{ file, before, after, says: [`+ [${section}] ${key} = ${value}`] }], next }
   },
 
+  asked: 'tool',
   async probe(_, machine) {
     const file = machine.env['AWS_CONFIG_FILE'] || join(machine.home, '.aws', 'config')
     const ours = iniEntries(machine.read(file) ?? '').find(

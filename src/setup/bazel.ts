@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { launcherChange, launcherPath, launcherText } from './launcher.ts'
 import { lineChanges } from './line-setting.ts'
-import { originsOf } from './places.ts'
+import { originsOf, urlsOf } from './places.ts'
+import { comesFromUs, memberText } from './probe.ts'
 import type { Tool } from './setup.ts'
 
 /** `--credential_helper` in `~/.bazelrc`, with a launcher: Bazel gives a helper no arguments. */
@@ -41,6 +42,31 @@ export const tool: Tool = {
       ],
     }
   },
+
+  asked: 'command',
+  async probe(profiles, machine) {
+    const lines = (machine.read(join(machine.home, '.bazelrc')) ?? '').split(/\r?\n/)
+    for (const url of urlsOf(profiles)) {
+      const { hostname } = new URL(url)
+      const helpers = lines.flatMap(line => /^\s*common\s+(.*)$/.exec(line)?.[1] ?? []).map(plainWord)
+      const option = `--credential_helper=${hostname}=`
+      // Of several for one host the last counts.
+      const helper = helpers.findLast(word => word.startsWith(option))?.slice(option.length)
+      if (helper === undefined || !/tokctl-bazel(\.cmd)?$/.test(helper)) continue
+      const input = JSON.stringify({ uri: url })
+      const secret = memberText('Authorization')
+      return comesFromUs(
+        machine,
+        { words: ['helper', 'bazel', 'get'], input, secret },
+        { command: [helper, 'get'], input, secret },
+      )
+    }
+    return undefined
+  },
+}
+
+function plainWord(word: string): string {
+  return word.startsWith('"') ? word.replace(/^"|"\s*$/g, '').replace(/\\(["\\])/g, '$1') : word.trim()
 }
 
 /**

@@ -2,6 +2,8 @@ import { join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 import { launcherChange, launcherPath, launcherText, plainLauncherPath } from './launcher.ts'
 import { appendLines, insertLines, removeLines } from './lines.ts'
+import { urlsOf } from './places.ts'
+import { comesFromUs, memberText } from './probe.ts'
 import type { Change, Machine, Tool } from './setup.ts'
 import { checkedToml, headerOf, parseToml, statementOf, type Table } from './toml-text.ts'
 
@@ -31,6 +33,22 @@ export const tool: Tool = {
       says: [`${ask.remove ? '-' : '+'} registry.${key}: "${launcher}"`],
     }
     return { changes: [...launcherChange(launcher, text, machine), ...(after === before ? [] : [change])] }
+  },
+
+  asked: 'command',
+  async probe(profiles, machine) {
+    const file = fileOf(machine)
+    const provider = providersIn(machine.read(file) ?? '', file).providers?.find(isOurs)
+    const [url] = urlsOf(profiles)
+    if (provider === undefined || url === undefined) return undefined
+    const registry = { 'index-url': `sparse+${url}` }
+    const input = `${JSON.stringify({ v: 1, registry, kind: 'get', operation: 'read' })}\n`
+    const secret = memberText('token')
+    return comesFromUs(
+      machine,
+      { words: ['helper', 'cargo', '--cargo-plugin'], input, secret },
+      { command: [...`${provider}`.split(/\s+/), '--cargo-plugin'], input, secret },
+    )
   },
 }
 

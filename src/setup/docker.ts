@@ -3,7 +3,7 @@ import { TokctlError } from '../core/errors.ts'
 import { removeMember, setMember } from './json-text.ts'
 import { isLauncher, onPath } from './launcher.ts'
 import { allOrigins, type Origin, originsOf, taken } from './places.ts'
-import { comesFromUs } from './probe.ts'
+import { comesFromUs, memberText } from './probe.ts'
 import type { Change, Tool } from './setup.ts'
 
 const name = 'docker-credential-tokctl'
@@ -59,6 +59,7 @@ export const tool: Tool = {
     return { changes: [...launcher, ...changes], next }
   },
 
+  asked: 'command',
   async probe(profiles, machine) {
     const file = join(machine.env['DOCKER_CONFIG'] || join(machine.home, '.docker'), 'config.json')
     const helpers = helpersIn(machine.read(file), file)
@@ -67,7 +68,7 @@ export const tool: Tool = {
     )
     if (key === undefined) return undefined
     if (machine.find(name) === undefined) return false
-    const secret = (said: string): string | undefined => /"Secret":"([^"]+)"/.exec(said)?.[1]
+    const secret = memberText('Secret')
     return comesFromUs(
       machine,
       { words: ['helper', 'docker', 'get'], input: key, secret },

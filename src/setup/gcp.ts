@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 import { namedProfile } from './places.ts'
+import { comesFromUs, memberText } from './probe.ts'
 import type { Change, Machine, Tool } from './setup.ts'
 import { quotedWords, shellWords } from './words.ts'
 
@@ -15,13 +16,7 @@ export const tool: Tool = {
   async plan(ask, machine) {
     const isForeign = (text: string): boolean => !/tokctl[^\n]* helper gcp /.test(text)
     if (ask.remove) {
-      const directory = dirname(fileOf('', machine))
-      // Under whatever names, of profiles that are there no more too.
-      const files = machine
-        .list(directory)
-        .filter(name => /^tokctl-.+\.json$/.test(name))
-        .map(name => join(directory, name))
-        .filter(file => ask.as === undefined || file === fileOf(ask.as, machine))
+      const files = filesIn(machine).filter(file => ask.as === undefined || file === fileOf(ask.as, machine))
       const changes = files.flatMap((file): Change[] => {
         const before = machine.read(file)
         const of = / helper gcp ([^\s"]+)/.exec(before ?? '')?.[1]
@@ -74,6 +69,45 @@ export const tool: Tool = {
     ]
     return { changes, next }
   },
+
+  asked: 'command',
+  async probe(_, machine) {
+    for (const file of filesIn(machine)) {
+      const { audience = '', type = idToken, line } = readConfiguration(machine.read(file) ?? '')
+      const profile = /tokctl[^\n]* helper gcp (\S+)$/.exec(line)?.[1]
+      if (profile === undefined) continue
+      const env = {
+        GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE: audience,
+        GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE: type,
+        GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE: '0',
+      }
+      const secret = memberText('(?:id_token|saml_response)')
+      return comesFromUs(
+        machine,
+        { words: ['helper', 'gcp', profile], env, secret },
+        { command: line.split(/\s+/), env, secret },
+      )
+    }
+    return undefined
+  },
+}
+
+/** What setup may have written, under whatever names, of profiles that are there no more too. */
+function filesIn(machine: Machine): string[] {
+  const directory = dirname(fileOf('', machine))
+  return machine
+    .list(directory)
+    .filter(name => /^tokctl-.+\.json$/.test(name))
+    .map(name => join(directory, name))
+}
+
+function readConfiguration(text: string): { audience?: string; type?: string; line: string } {
+  try {
+    const { audience, subject_token_type: type, credential_source } = JSON.parse(text)
+    return { audience, type, line: `${credential_source.executable.command}` }
+  } catch {
+    return { line: '' }
+  }
 }
 
 function fileOf(name: string, { env, home, platform }: Machine): string {

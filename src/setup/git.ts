@@ -40,6 +40,7 @@ export const tool: Tool = {
     return { changes: [{ file, before, after: text, says, notes, unnotes }] }
   },
 
+  asked: 'tool',
   async probe(profiles, machine) {
     const file = fileOf(machine)
     const sections = (await read(['--file', file], machine))

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 import { appendLines, linesOf, removeLines, replaceLine } from './lines.ts'
-import { taken } from './places.ts'
+import { taken, urlsOf } from './places.ts'
+import { comesFromUs, wordsOf } from './probe.ts'
 import type { Machine, Tool } from './setup.ts'
 import { quotedWords } from './words.ts'
 
@@ -35,6 +36,26 @@ export const tool: Tool = {
     const line = `GOAUTH=${value}`
     const after = there === undefined ? appendLines(before, [line]) : replaceLine(before!, at, line)
     return { changes: [{ file, before, after, says: [`+ ${line}`] }] }
+  },
+
+  asked: 'command',
+  async probe(profiles, machine) {
+    // What is in force, a variable of the environment before the file.
+    const { stdout } = await machine.run(['go', 'env', 'GOAUTH'])
+    if (stdout.trim() === '') {
+      throw new TokctlError('usage', 'this go does not know GOAUTH, which came with 1.24')
+    }
+    const command = stdout.split(';').find(each => isOurs.test(each.trim()))
+    const url = urlsOf(profiles).find(each => each.startsWith('https://'))
+    if (url === undefined) return undefined
+    if (command === undefined) return false
+    const input = 'HTTP/1.1 401 Unauthorized\r\n\r\n'
+    const secret = (said: string): string | undefined => /^Authorization: (.+)$/m.exec(said)?.[1]
+    return comesFromUs(
+      machine,
+      { words: ['helper', 'goauth', url], input, secret },
+      { command: [...wordsOf(command), url], input, secret },
+    )
   },
 }
 

@@ -1,8 +1,10 @@
 import { join } from 'node:path'
+import type { Profile } from '../profile/profile.ts'
 import { addToSection, iniEntries, removeFromSection, sectionsOf } from './ini.ts'
 import { onPath } from './launcher.ts'
 import { insertLines, linesOf, removeLines } from './lines.ts'
-import { taken } from './places.ts'
+import { taken, urlsOf } from './places.ts'
+import { comesFromUs, wholeText } from './probe.ts'
 import { backupPath, type Change, type Machine, type SetupAsk, type Tool } from './setup.ts'
 import { checkedToml, parseToml } from './toml-text.ts'
 
@@ -37,6 +39,16 @@ export const pip: Tool = {
     }
     return { changes: [...shim(ask, machine, uvFile(machine)), ...changes], ...(ask.remove ? {} : { next }) }
   },
+
+  asked: 'command',
+  async probe(profiles, machine) {
+    const entries = iniEntries(machine.read(pipFile(machine)) ?? '')
+    return probe(
+      entries.find(each => each.section === 'global' && each.key === key)?.value,
+      profiles,
+      machine,
+    )
+  },
 }
 
 /** The same for uv, in `uv.toml`. */
@@ -68,6 +80,29 @@ export const uv: Tool = {
     }
     return { changes: [...shim(ask, machine, pipFile(machine)), ...changes], ...(ask.remove ? {} : { next }) }
   },
+
+  asked: 'command',
+  async probe(profiles, machine) {
+    const file = uvFile(machine)
+    return probe(parseToml(machine.read(file) ?? '', file)[key], profiles, machine)
+  },
+}
+
+// Asked as pip and uv do, with the user that stands in the URL of an index.
+async function probe(
+  provider: unknown,
+  profiles: readonly Profile[],
+  machine: Machine,
+): Promise<boolean | undefined> {
+  const profile = profiles.find(({ match }) => match.length > 0)
+  if (profile === undefined || (provider !== 'subprocess' && provider !== 'auto')) return undefined
+  if (machine.find('keyring') === undefined) return false
+  const words = ['get', urlsOf([profile])[0]!, profile.username ?? 'token']
+  return comesFromUs(
+    machine,
+    { words: ['helper', 'keyring', ...words], secret: wholeText },
+    { command: ['keyring', ...words], secret: wholeText },
+  )
 }
 
 // Both start the same program: it goes with the last of them.

@@ -1,6 +1,7 @@
 import { delimiter, join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 import { namedProfile, taken } from './places.ts'
+import { comesFromUs, memberText } from './probe.ts'
 import type { Machine, Plan, ProgramChange, Tool } from './setup.ts'
 import { shellWords } from './words.ts'
 
@@ -39,11 +40,35 @@ export const tool: Tool = {
       next,
     } satisfies Plan
   },
+
+  asked: 'tool',
+  async probe(_, machine) {
+    const found = [...(await readUsers(machine))].find(([, exec]) => isOurs(exec))
+    if (found === undefined) return undefined
+    const [user, { command = '', args = [], apiVersion = '', env: given } = {}] = found
+    const info = { apiVersion, kind: 'ExecCredential', spec: { interactive: false } }
+    const env = { KUBERNETES_EXEC_INFO: JSON.stringify(info) }
+    const more = (given ?? []).map(({ name, value }) => [name, value] as const)
+    const secret = memberText('token')
+    const isAnswered = await comesFromUs(
+      machine,
+      { words: args.slice(-3), env, secret },
+      { command: [command, ...args], env: { ...Object.fromEntries(more), ...env }, secret },
+    )
+    // It calls a server once it has its credential, and sends it when the server has shown who it is.
+    const call = (port: number): string[] => [
+      ...['kubectl', '--user', user, '--server', `https://127.0.0.1:${port}`],
+      ...['--request-timeout', '10s', 'get', '--raw', '/version'],
+    ]
+    return isAnswered && machine.calls(call)
+  },
 }
 
 interface Exec {
   readonly command?: string
   readonly args?: readonly string[]
+  readonly apiVersion?: string
+  readonly env?: readonly { readonly name: string; readonly value: string }[] | null
 }
 
 function isOurs(exec: Exec | undefined, profile?: string): boolean {

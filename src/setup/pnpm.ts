@@ -3,7 +3,8 @@ import { launcherChange, launcherPath, launcherText, plainLauncherPath } from '.
 import { lineChanges } from './line-setting.ts'
 import { linesOf } from './lines.ts'
 import { namedProfile, originsOf, urlsOf } from './places.ts'
-import type { Change, Tool } from './setup.ts'
+import { comesFromUs, wholeText } from './probe.ts'
+import type { Change, Machine, Tool } from './setup.ts'
 
 /** `tokenHelper` in the user's `.npmrc`, with a launcher: pnpm up to 10 takes a path and no arguments. */
 export const tool: Tool = {
@@ -12,13 +13,9 @@ export const tool: Tool = {
   takesProfile: true,
 
   async plan(ask, machine) {
-    const { env, home } = machine
-    const file = env['NPM_CONFIG_USERCONFIG'] || env['npm_config_userconfig'] || join(home, '.npmrc')
+    const file = fileOf(machine)
     const before = machine.read(file)
-    const ours = (before === undefined ? [] : linesOf(before)).flatMap(line => {
-      const path = /:tokenHelper\s*=\s*(.*tokctl-pnpm-[^/\\]+?)\s*$/.exec(line)?.[1]
-      return path === undefined ? [] : [{ line, path }]
-    })
+    const ours = oursIn(before)
     if (ask.remove && ask.profile === undefined) {
       const launchers = [...new Set(ours.map(({ path }) => path))]
       return {
@@ -43,4 +40,29 @@ export const tool: Tool = {
     ]
     return { changes }
   },
+
+  asked: 'command',
+  async probe(profiles, machine) {
+    for (const { path } of oursIn(machine.read(fileOf(machine)))) {
+      const profile = profiles.find(({ name }) => path === launcherPath(machine, `pnpm-${name}`))
+      if (profile === undefined) continue
+      return comesFromUs(
+        machine,
+        { words: ['helper', 'pnpm', profile.name], secret: wholeText },
+        { command: [path], secret: wholeText },
+      )
+    }
+    return undefined
+  },
+}
+
+function fileOf({ env, home }: Machine): string {
+  return env['NPM_CONFIG_USERCONFIG'] || env['npm_config_userconfig'] || join(home, '.npmrc')
+}
+
+function oursIn(text: string | undefined): { readonly line: string; readonly path: string }[] {
+  return linesOf(text ?? '').flatMap(line => {
+    const path = /:tokenHelper\s*=\s*(.*tokctl-pnpm-[^/\\]+?)\s*$/.exec(line)?.[1]
+    return path === undefined ? [] : [{ line, path }]
+  })
 }

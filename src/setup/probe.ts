@@ -1,5 +1,24 @@
 import type { Machine } from './setup.ts'
 
+/** The text of a member, in an answer that is JSON or has lines of it. */
+export function memberText(name: string): (said: string) => string | undefined {
+  const member = new RegExp(`"${name}": ?\\[?"([^"]+)"`)
+  return said => member.exec(said)?.[1]
+}
+
+/** All that is said, for an answer that is the secret alone. */
+export function wholeText(said: string): string | undefined {
+  return said.trim() || undefined
+}
+
+/** The words of a command line for a tool that splits at blanks, with or without quotes. */
+export function wordsOf(line: string): string[] {
+  return Array.from(
+    line.matchAll(/"([^"]*)"|'([^']*)'|([^\s"']+)/g),
+    found => found.slice(1).find(Boolean) ?? '',
+  )
+}
+
 /** A question, and where the secret stands in its answer. */
 interface Question {
   readonly input?: string

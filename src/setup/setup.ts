@@ -49,6 +49,14 @@ export interface Machine extends Pick<Environment, 'env' | 'home' | 'platform'> 
     command: readonly string[],
     given?: { readonly input?: string; readonly env?: Readonly<Record<string, string>> },
   ): Promise<Said>
+  /**
+   * Runs a program that is to call a port of this machine, and ends it when it does. Whoever calls is hung up on before a word
+   * is said, so that over TLS nothing was sent.
+   *
+   * @returns Whether it called.
+   * @throws {TokctlError} `command_failed` as `run`
+   */
+  calls(command: (port: number) => readonly string[]): Promise<boolean>
 }
 
 /** What a program said. Its stdout may hold a secret. */
@@ -129,9 +137,15 @@ export interface Tool {
   /** @throws {TokctlError} `config_invalid`, `usage`, `command_failed` */
   plan(ask: SetupAsk, machine: Machine): Promise<Plan>
   /**
-   * Asks through the tool itself.
-   *
-   * @returns Whether it got an answer; `undefined` where there is nothing to ask for.
+   * What `probe` asks: the tool itself, or the command that its configuration has, as the tool would run it. The latter where
+   * the tool can only be asked with a server that it would send the token to.
    */
-  probe?(profiles: readonly Profile[], machine: Machine): Promise<boolean | undefined>
+  readonly asked: 'tool' | 'command'
+  /**
+   * Asks as the tool is set up now; changes nothing, and no token goes to any server.
+   *
+   * @returns Whether the answer is ours; `undefined` where there is nothing to ask for.
+   * @throws {TokctlError} `command_failed`, `config_invalid`, `usage`
+   */
+  probe(profiles: readonly Profile[], machine: Machine): Promise<boolean | undefined>
 }

@@ -3,7 +3,8 @@ import { TokctlError } from '../core/errors.ts'
 import { launcherChange, launcherText } from './launcher.ts'
 import { lineChanges } from './line-setting.ts'
 import { removeLines } from './lines.ts'
-import { taken } from './places.ts'
+import { allOrigins, taken } from './places.ts'
+import { comesFromUs, memberText } from './probe.ts'
 import type { Machine, Tool } from './setup.ts'
 
 const mark = '# written by tokctl setup'
@@ -17,8 +18,7 @@ function credentialsHelper(program: 'terraform' | 'tofu'): Tool {
     takesProfile: false,
 
     async plan(ask, machine) {
-      const { home, platform } = machine
-      if (platform === 'win32') {
+      if (machine.platform === 'win32') {
         throw new TokctlError('usage', `${program} starts nothing but .exe files on Windows`)
       }
       const file = fileOf(program, machine)
@@ -36,7 +36,7 @@ function credentialsHelper(program: 'terraform' | 'tofu'): Tool {
       const isOurs = (each: string): boolean => each.endsWith(mark)
       const rest = helperIn(removeLines(before ?? '', isOurs), file)
       const wanted = ask.remove || rest === 'tokctl' ? [] : [line]
-      const helper = join(home, '.terraform.d', 'plugins', 'terraform-credentials-tokctl')
+      const helper = helperPath(machine)
       const isShared = ask.remove && (rest === 'tokctl' || others(program, machine))
       const text = ask.remove ? undefined : launcherText(machine, ['helper', 'terraform'])
       return {
@@ -46,7 +46,27 @@ function credentialsHelper(program: 'terraform' | 'tofu'): Tool {
         ],
       }
     },
+
+    asked: 'command',
+    async probe(profiles, machine) {
+      const file = fileOf(program, machine)
+      const origin = allOrigins(profiles).find(
+        ({ scheme, paths }) => scheme === 'https' && paths.includes(''),
+      )
+      if (helperIn(machine.read(file) ?? '', file) !== 'tokctl' || origin === undefined) return undefined
+      const words = ['get', origin.name]
+      const secret = memberText('token')
+      return comesFromUs(
+        machine,
+        { words: ['helper', 'terraform', ...words], secret },
+        { command: [helperPath(machine), ...words], secret },
+      )
+    },
   }
+}
+
+function helperPath({ home }: Machine): string {
+  return join(home, '.terraform.d', 'plugins', 'terraform-credentials-tokctl')
 }
 
 function fileOf(program: string, { env, home, read }: Machine): string {

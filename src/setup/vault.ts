@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { launcherChange, launcherPath, launcherText, plainLauncherPath } from './launcher.ts'
 import { lineChanges } from './line-setting.ts'
-import { comesFromUs } from './probe.ts'
+import { comesFromUs, wholeText } from './probe.ts'
 import type { Tool } from './setup.ts'
 
 /** `token_helper` of Vault's or OpenBao's configuration, with a launcher: it takes a path and no arguments. */
@@ -30,13 +30,13 @@ function tokenHelper(program: 'vault' | 'bao'): Tool {
       }
     },
 
+    asked: 'tool',
     async probe(_, machine) {
       if (machine.find(program) === undefined) return undefined
-      const secret = (said: string): string | undefined => said.trim() || undefined
       return comesFromUs(
         machine,
-        { words: ['helper', 'vault', 'get'], secret },
-        { command: [program, 'print', 'token'], secret },
+        { words: ['helper', 'vault', 'get'], secret: wholeText },
+        { command: [program, 'print', 'token'], secret: wholeText },
       )
     },
   }

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -429,16 +430,92 @@ describe('git', () => {
     const { setup, options, auth } = await home()
     const row = async (more: RunOptions = options): Promise<unknown> =>
       JSON.parse((await run(['setup', '--list', 'git', '--json'], more)).stdout).tools[0]
-    const want = { tool: 'git', installed: true, configured: false, works: null, problem: null }
+    const want = { tool: 'git', installed: true, configured: false, works: null, asked: null, problem: null }
     expect(await row()).toEqual(want)
     await setup('git')
-    expect(await row()).toEqual({ ...want, configured: true, works: true })
+    expect(await row()).toEqual({ ...want, configured: true, works: true, asked: 'tool' })
     expect((await setup('--list', 'git')).stdout).toBe(
-      'TOOL  INSTALLED  SET UP  WORKS\ngit   yes        yes     yes\n',
+      'TOOL  INSTALLED  SET UP  WORKS  ASKED\ngit   yes        yes     yes    the tool\n',
     )
     auth.unavailable()
     const later = { ...options, env: { ...options.env, ...ahead('+2h') } }
-    expect(await row(later)).toEqual({ ...want, configured: true, works: false })
+    expect(await row(later)).toEqual({ ...want, configured: true, works: false, asked: 'tool' })
+  })
+})
+
+describe('--list, of tools that can only be asked with a server,', () => {
+  // What they say of themselves; all else is their configuration.
+  const stubs: Record<string, string> = {
+    go: 'sed -n s/^GOAUTH=//p "$HOME/.config/go/env"',
+    ...Object.fromEntries(
+      'docker gcloud bazel cargo terraform tofu pip uv pnpm'.split(' ').map(name => [name, '']),
+    ),
+  }
+  const names = Object.keys(stubs).map(name => (name === 'gcloud' ? 'gcp' : name))
+  const url = 'https://reg.example.com'
+
+  async function setUpAll(): Promise<Home & { rows(): Promise<Record<string, unknown>> }> {
+    const made = await home(`match = ["${url}"]`)
+    const { at } = made
+    for (const [name, text] of Object.entries(stubs)) at.write(`tools/${name}`, `#!/bin/sh\n${text}\n`, 0o700)
+    const PATH = `${join(at.home, '.local', 'bin')}:${join(at.path, 'tools')}:/usr/bin:/bin`
+    const options = { ...made.options, env: { ...made.options.env, PATH } }
+    const setup = (...args: string[]) => run(['setup', ...args], options)
+    const more: Record<string, string[]> = {
+      gcp: ['corp', '--audience', '//iam.googleapis.com/x'],
+      pnpm: ['corp'],
+    }
+    for (const name of names) {
+      expect(await setup(name, ...(more[name] ?? [])), name).toMatchObject({ code: 0, stderr: '' })
+    }
+    const rows = async (): Promise<Record<string, unknown>> => {
+      const { code, stdout, stderr } = await setup('--list', '--json')
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+      expect(stdout).not.toContain('token-1')
+      const found = (JSON.parse(stdout) as { tools: Record<string, unknown>[] }).tools
+      return Object.fromEntries(
+        found
+          .filter(({ tool }) => names.includes(`${tool}`))
+          .map(({ tool, configured, works, asked, problem }) => [
+            tool,
+            { configured, works, asked, problem },
+          ]),
+      )
+    }
+    return { ...made, setup, options, rows }
+  }
+
+  const each = (row: unknown): Record<string, unknown> => Object.fromEntries(names.map(name => [name, row]))
+
+  test('asks the command that their configuration has, and believes none but our answer', async () => {
+    const { at, rows, setup, auth } = await setUpAll()
+    const good = { configured: true, works: true, asked: 'command', problem: null }
+    expect(await rows()).toEqual(each(good))
+    expect(auth.count()).toBe(1)
+    expect((await setup('--list', 'bazel')).stdout).toBe(
+      'TOOL   INSTALLED  SET UP  WORKS  ASKED\nbazel  yes        yes     yes    its command\n',
+    )
+
+    // The launchers are somebody else's now, and what is named by its path is gone.
+    const other = '#!/bin/sh\n# written by tokctl setup\ncat >/dev/null\necho "{\\"token\\":\\"other\\"}"\n'
+    const launchers = [join(at.stateDir, 'launchers'), join(at.home, '.local', 'bin')]
+    const plugins = join(at.home, '.terraform.d', 'plugins')
+    for (const directory of [...launchers, plugins]) {
+      for (const name of readdirSync(directory)) writeFileSync(join(directory, name), other)
+    }
+    for (const name of ['.config/go/env', '.config/gcloud/tokctl-corp.json']) {
+      const path = join(at.home, name)
+      writeFileSync(path, readFileSync(path, 'utf8').replace(programFile(), '/gone/tokctl'))
+    }
+    expect(await rows()).toEqual(each({ ...good, works: false }))
+
+    for (const name of readdirSync(launchers[0]!)) rmSync(join(launchers[0]!, name))
+    const { stdout } = await setup('--list', 'bazel', '--json')
+    expect(JSON.parse(stdout).tools[0]).toMatchObject({
+      configured: true,
+      works: false,
+      problem: expect.stringContaining('tokctl-bazel'),
+    })
   })
 })
 

@@ -77,6 +77,11 @@ users: []
     const version = ['kubectl', 'get', '--raw', '/version']
     expect(await ask(version)).toMatchObject({ ...done, stdout: '{"major":"1","minor":"30"}' })
     expect(service.credentials()).toContain('Bearer token-1')
+    // It is asked without a token going to a server: it calls one that hangs up, and has its credential by then.
+    const before1 = service.credentials().length
+    const list = async () => JSON.parse((await setup('--list', 'kubectl', '--json')).stdout).tools[0]
+    expect(await list()).toMatchObject({ configured: true, works: true, asked: 'tool', problem: null })
+    expect(service.credentials()).toHaveLength(before1)
     expect((await setup('kubectl', 'corp')).stdout).toBe('nothing to change: kubectl asks tokctl\n')
     expect(await setup('kubectl', '--remove')).toMatchObject({
       ...done,
@@ -111,7 +116,12 @@ members = { AccessKeyId = "K", SecretAccessKey = "S" }
     })
     expect(stdout).toMatch(/access_key .*NARY .*custom-process/)
     const list = await run(['setup', '--list', 'aws', '--json'], { ...options, env })
-    expect(JSON.parse(list.stdout).tools[0]).toMatchObject({ installed: true, configured: true, works: true })
+    expect(JSON.parse(list.stdout).tools[0]).toMatchObject({
+      installed: true,
+      configured: true,
+      works: true,
+      asked: 'tool',
+    })
     expect((await setup('keys')).stdout).toBe('nothing to change: aws asks tokctl\n')
     expect(await setup('--remove')).toMatchObject(done)
     expect(readFileSync(join(at.home, '.aws', 'config'), 'utf8').trimEnd()).toBe(before.trimEnd())

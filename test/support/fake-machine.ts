@@ -49,6 +49,7 @@ export function fakeMachine(
       for (const command of commands('COPY')) said = says(command).stdout ?? ''
       return { text: `${text}# tokctl\n`, said }
     },
+    calls: async () => false,
     run: async command => ({ exitCode: 0, stdout: '', stderr: '', ...says(command) }),
     apply: ({ changes }) =>
       changes.flatMap((change: Change) => {
