@@ -22,6 +22,7 @@ import type { Upstream } from './source/upstream-pool.ts'
 import type { DirectWire } from './source/wire.ts'
 import type { Credentials } from './store/credentials.ts'
 import type { Journal } from './store/journal.ts'
+import type { OpenSealed } from './store/seal-head.ts'
 import type { OpenSocket } from './store/socket.ts'
 import type { Store } from './store/store.ts'
 import { openStore, storeKind } from './store/stores.ts'
@@ -40,6 +41,7 @@ export interface AppOptions {
   renewLater(configFile: string | undefined, profile: string, force: boolean): Promise<StartedRenewal>
   /** @see OpenStoreOptions.blockingSocket */
   blockingSocket?(): Promise<OpenSocket | undefined>
+  readonly openSealed?: OpenSealed | undefined
   /** The kernel's lock, as this runtime calls it; `undefined` where it cannot. */
   lockCalls(): Promise<LockCalls | undefined>
   /** HTTP without a proxy in between, as this runtime does it; `node:http` without it. */
@@ -129,7 +131,7 @@ const keychainMs = 2000
 /** Builds store, source and manager for a profile when they are asked for. */
 export function createApp(options: AppOptions): App {
   const { environment, clock, configFlag, storeFlag, notices, renewLater } = options
-  const { lockCalls, blockingSocket, directWire } = options
+  const { lockCalls, blockingSocket, openSealed, directWire } = options
   const stateDir = openStateDir(environment)
   const outcomes = openOutcomes(stateDir, environment.pid)
   const stores = new Map<string, Promise<Store>>()
@@ -185,6 +187,7 @@ export function createApp(options: AppOptions): App {
         stateDir,
         timeoutMs,
         ...(blockingSocket === undefined ? {} : { blockingSocket }),
+        openSealed,
         warn: notices.warn,
         trace: notices.trace,
       })

@@ -1,4 +1,5 @@
 import { main } from './main.ts'
+import { openSealed } from './store/web-unseal.ts'
 
 // The program as one file, with Bun in it: what differs from Node is chosen here and nowhere else.
 
@@ -12,6 +13,7 @@ void main({
       ? (await import('./core/lock-embedded.ts')).embeddedLock()
       : (await import('./core/lock-calls.ts')).systemLockCalls(platform),
   blockingSocket: async platform => (await import('./store/blocking-socket.ts')).blockingSockets(platform),
+  openSealed,
   // It was built to compile later than usual: what has ended after 15 ms is done sooner without.
   compileSooner: () => Bun.unsafe.setJITPolicy(1),
   directWire: async (...request) => (await import('./source/send-by-socket.ts')).socketWire(...request),

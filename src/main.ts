@@ -148,6 +148,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
       },
     },
     blockingSocket: () => blockingSocket(environment.platform),
+    openSealed: runtime.openSealed,
     lockCalls: () => runtime.lockCalls(environment.platform, environment.arch),
     directWire: runtime.directWire,
     async renewLater(configFile, profile, force) {

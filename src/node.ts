@@ -10,6 +10,7 @@ export function main({ script, saveCodeCache }: { script: string; saveCodeCache(
     takesOpenSockets: true,
     lockCalls: async (platform, arch) => (await import('./core/lock-addon.ts')).loadLockAddon(platform, arch),
     blockingSocket: async () => undefined,
+    openSealed: undefined,
     compileSooner() {},
     directWire: undefined,
     saveCodeCache,

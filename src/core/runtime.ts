@@ -1,4 +1,5 @@
 import type { DirectWire } from '../source/wire.ts'
+import type { OpenSealed } from '../store/seal-head.ts'
 import type { OpenSocket } from '../store/socket.ts'
 import type { LockCalls } from './lock.ts'
 
@@ -14,6 +15,8 @@ export interface Runtime {
   lockCalls(platform: string, arch: string): Promise<LockCalls | undefined>
   /** Sockets that hold up the whole process while they wait; `undefined` where there are none. */
   blockingSocket(platform: string): Promise<OpenSocket | undefined>
+  /** Opens a sealed file without a module to load; `undefined` where that is no gain. */
+  readonly openSealed: OpenSealed | undefined
   /** Told by what stays and has much to do: compile it as early as the runtime would by itself. */
   compileSooner(): void
   /** HTTP without a proxy in between; `undefined` where `node:http` does it best. */

@@ -1,4 +1,5 @@
-// Sealed files under the state directory. On the path of every hit: imports node:fs, node:path, node:crypto and words alone.
+// Sealed files under the state directory. On the path of every hit: imports node:fs, node:path and words alone, and what
+// opens a file where it is needed.
 
 import { readdirSync, unlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -11,7 +12,7 @@ import type { StateDir } from '../core/state-dir.ts'
 import { fileNameOf, keyOfFileName } from './file-name.ts'
 import { keySource } from './key-file.ts'
 import { refuseEmpty } from './refuse-empty.ts'
-import { inspectSeal, seal, type Unsealable, unseal } from './seal.ts'
+import type { OpenSealed, Unsealable } from './seal-head.ts'
 import type { Store, StoreKey } from './store.ts'
 import { cannot, oursAlone, readTrusted } from './trusted-file.ts'
 
@@ -21,12 +22,15 @@ export interface FileStoreOptions {
   readonly stateDir: StateDir
   /** False where `auto` took files for want of a keychain. */
   readonly keepsRefreshTokens: boolean
+  /** How a runtime opens a file sooner than `seal.ts` does; what it does not open, that one looks into. */
+  readonly openSealed?: OpenSealed | undefined
   /** Told of files that are damaged: they read as nothing kept, and the next write replaces them. */
   trace(message: string): void
 }
 
 /** Keeps one sealed file per key in `records/`. Makes nothing before the first write. */
-export function fileStore({ environment, stateDir, keepsRefreshTokens, trace }: FileStoreOptions): Store {
+export function fileStore(options: FileStoreOptions): Store {
+  const { environment, stateDir, keepsRefreshTokens, openSealed, trace } = options
   const source = keySource(environment, stateDir)
   const trust = oursAlone(environment)
   const pathOf = (key: StoreKey): string => stateDir.file('records', `${fileNameOf(key)}.sealed`)
@@ -73,9 +77,12 @@ export function fileStore({ environment, stateDir, keepsRefreshTokens, trace }: 
       const path = pathOf(key)
       const sealed = read(path)
       if (sealed === undefined) return undefined
-      const sealing = source.load()
-      if (sealing === undefined) throw missingKey(path)
-      const found = unseal(sealing, key, sealed)
+      const bytes = source.load()
+      if (bytes === undefined) throw missingKey(path)
+      const opened = await openSealed?.(bytes, key, sealed)
+      if (opened !== undefined) return opened
+      const { sealingKey, unseal } = await import('./seal.ts')
+      const found = unseal(sealingKey(bytes), key, sealed)
       refuseOthers(path, found)
       if (found instanceof Secret) return found
       trace(`${path} is damaged: read as nothing kept`)
@@ -86,8 +93,10 @@ export function fileStore({ environment, stateDir, keepsRefreshTokens, trace }: 
       refuseEmpty(value.expose())
       const path = pathOf(key)
       const before = read(path)
-      const sealing = before === undefined ? source.loadOrMake() : source.load()
-      if (sealing === undefined) throw missingKey(path)
+      const bytes = before === undefined ? await source.loadOrMake() : source.load()
+      if (bytes === undefined) throw missingKey(path)
+      const { inspectSeal, seal, sealingKey } = await import('./seal.ts')
+      const sealing = sealingKey(bytes)
       if (before !== undefined) refuseOthers(path, inspectSeal(sealing, before))
       const sealed = seal(sealing, key, value)
       stateDir.ensure('records')
@@ -102,9 +111,10 @@ export function fileStore({ environment, stateDir, keepsRefreshTokens, trace }: 
       const path = pathOf(key)
       const before = read(path)
       if (before === undefined) return false
-      const sealing = source.load()
-      if (sealing === undefined) throw missingKey(path)
-      refuseOthers(path, inspectSeal(sealing, before))
+      const bytes = source.load()
+      if (bytes === undefined) throw missingKey(path)
+      const { inspectSeal, sealingKey } = await import('./seal.ts')
+      refuseOthers(path, inspectSeal(sealingKey(bytes), before))
       try {
         unlinkSync(path)
       } catch (error) {

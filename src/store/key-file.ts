@@ -5,7 +5,7 @@ import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
 import { shellWord } from '../core/shell-word.ts'
 import type { StateDir } from '../core/state-dir.ts'
-import { newSealingKey, type SealingKey, sealingKey } from './seal.ts'
+import type { SealingKey } from './seal.ts'
 import { cannot, oursAlone, readTrusted } from './trusted-file.ts'
 
 /** Where the key of sealed files comes from. */
@@ -13,17 +13,17 @@ export interface KeySource {
   /** For a message: the variable's or the file's name. */
   readonly name: string
   /**
-   * The key; `undefined` where none was made yet.
+   * The key, 32 bytes; `undefined` where none was made yet.
    *
    * @throws {TokctlError} `store_failed`
    */
-  load(): SealingKey | undefined
+  load(): Buffer | undefined
   /**
-   * The key, made where there is none. However many processes ask at once, all get the same.
+   * The key, 32 bytes, made where there is none. However many processes ask at once, all get the same.
    *
    * @throws {TokctlError} `store_failed`, `state_dir_unsafe`
    */
-  loadOrMake(): SealingKey
+  loadOrMake(): Promise<Buffer>
 }
 
 const hint = 'make one with: openssl rand -base64 32'
@@ -36,18 +36,18 @@ export function keySource(
   const { env, uid } = environment
   const given = env['TOKCTL_STORE_KEY']
   if (given) {
-    const load = (): SealingKey => {
+    const load = (): Buffer => {
       const bytes = fromBase64(given)
       if (bytes === undefined) {
         throw new TokctlError('store_failed', 'TOKCTL_STORE_KEY is not 32 bytes in base64', { hint })
       }
-      return sealingKey(bytes)
+      return bytes
     }
-    return { name: 'TOKCTL_STORE_KEY', load, loadOrMake: load }
+    return { name: 'TOKCTL_STORE_KEY', load, loadOrMake: async () => load() }
   }
   const file = env['TOKCTL_STORE_KEY_FILE']
   if (file) {
-    const load = (): SealingKey => {
+    const load = (): Buffer => {
       // Mounted secrets are links, belong to root, and are readable by a group.
       const content = readTrusted(file, { uid, forbidden: 0o027, followLinks: true })
       if (content === undefined) {
@@ -57,24 +57,24 @@ export function keySource(
       }
       return parseKeyFile(file, content)
     }
-    return { name: file, load, loadOrMake: load }
+    return { name: file, load, loadOrMake: async () => load() }
   }
   return besides(stateDir.file('store.key'), environment, stateDir)
 }
 
 function besides(path: string, environment: Pick<Environment, 'uid' | 'pid'>, stateDir: StateDir): KeySource {
-  function load(): SealingKey | undefined {
+  function load(): Buffer | undefined {
     const content = readTrusted(path, oursAlone(environment))
     return content === undefined ? undefined : parseKeyFile(path, content)
   }
   return {
     name: path,
     load,
-    loadOrMake() {
+    async loadOrMake() {
       const found = load()
       if (found !== undefined) return found
       stateDir.ensure()
-      make(path, newSealingKey(), environment.pid)
+      make(path, (await import('./seal.ts')).newSealingKey(), environment.pid)
       // Perhaps another process was first: its key is the key.
       const made = load()
       if (made === undefined) throw new TokctlError('store_failed', `the key file ${path} went away at once`)
@@ -115,11 +115,11 @@ function write(path: string, key: SealingKey): void {
   }
 }
 
-function parseKeyFile(path: string, content: Buffer): SealingKey {
+function parseKeyFile(path: string, content: Buffer): Buffer {
   const bytes = content.length === 32 ? content : fromBase64(content.toString('latin1'))
   if (bytes === undefined)
     throw new TokctlError('store_failed', `${path} does not hold a key of 32 bytes`, { hint })
-  return sealingKey(bytes)
+  return bytes
 }
 
 function fromBase64(text: string): Buffer | undefined {

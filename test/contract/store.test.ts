@@ -6,8 +6,10 @@ import { Secret } from '../../src/core/secret.ts'
 import { fileStore } from '../../src/store/file.ts'
 import { nativeKeychain } from '../../src/store/keychain-native.ts'
 import { memoryStore } from '../../src/store/memory.ts'
+import type { OpenSealed } from '../../src/store/seal-head.ts'
 import { secretService } from '../../src/store/secret-service.ts'
 import type { Store, StoreKey } from '../../src/store/store.ts'
+import { openSealed } from '../../src/store/web-unseal.ts'
 import { busSockets } from '../support/bus-sockets.ts'
 import { type Keyring, keyringMissing, startKeyring } from '../support/keyring.ts'
 import { fakeNativeKeyring } from '../support/native-keyring.ts'
@@ -23,9 +25,9 @@ beforeAll(async () => {
 })
 afterAll(() => keyring?.stop())
 
-function files(env: Record<string, string> = {}): () => Store {
+function files(env: Record<string, string> = {}, openSealed?: OpenSealed): () => Store {
   const { environment, stateDir } = scratchState(env)
-  return () => fileStore({ environment, stateDir, keepsRefreshTokens: true, trace() {} })
+  return () => fileStore({ environment, stateDir, keepsRefreshTokens: true, openSealed, trace() {} })
 }
 
 function native(maxItemBytes: number): () => Store {
@@ -44,6 +46,7 @@ const makers: [name: string, make: () => (() => Store) | Promise<() => Store>][]
     },
   ],
   ['file, key made beside it', () => files()],
+  ['file, opened by WebCrypto', () => files({}, openSealed)],
   ['file, TOKCTL_STORE_KEY', () => files({ TOKCTL_STORE_KEY: randomBytes(32).toString('base64') })],
   [
     'file, TOKCTL_STORE_KEY_FILE',

@@ -19,6 +19,7 @@ const interfaces = [
   'store/store.ts',
   'store/record.ts',
   'store/journal.ts',
+  'store/seal-head.ts',
   'store/socket.ts',
   'source/source.ts',
   'source/wire.ts',
