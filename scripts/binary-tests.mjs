@@ -73,4 +73,5 @@ export const testsNotRun = [
     'it takes the socket that a service manager opened',
     'Bun listens at no socket that it did not open: the one file says so, and a test of its own holds that',
   ],
+  ['it takes no socket of a service manager', 'as above'],
 ]

@@ -25,7 +25,7 @@ function proxyFinding({ name, listen, client_auth }: ProxySettings, isTold: bool
   if (isTold) return ok('listen', `proxy "${name}" takes connections of this user alone at ${place}`)
   return problem(
     'listen',
-    `proxy "${name}": this system does not say whose a connection is, so every user of this machine can use ${place}`,
+    `proxy "${name}" does not start: this system does not say whose a connection is, so every user of this machine could use ${place}`,
     `write client_auth = "/path/of/a/secret" into [proxy.${name}], start it with --client-auth, or listen at unix:/path`,
   )
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readFileSync, unlinkSync } from 'node:fs'
+import { accessSync, constants, readFileSync, unlinkSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { writeFileAtomic } from '../core/atomic-file.ts'
 import type { Environment } from '../core/environment.ts'
@@ -64,32 +64,36 @@ async function serve(context: CommandContext, names: readonly string[], flags: P
       : [fromFlags(names, flags, environment)]
   const tokens = residentTokens({ app, environment, clock, configFlag: options.config, warn })
   renewHere(tokens.renew)
-  const written: { readonly path: string; readonly secret: Secret }[] = []
+  /** Of each file that was named: two routes may name the same. */
+  const secrets = new Map<string, Secret>()
   try {
     const routes: ProxyRoute[] = []
     for (const settings of chosen) {
-      const route = await routeOf(settings, context)
-      if (route.clientSecret !== undefined && settings.client_auth !== undefined) {
-        writeFileAtomic(settings.client_auth, route.clientSecret.expose(), environment.pid)
-        written.push({ path: settings.client_auth, secret: route.clientSecret })
+      const { client_auth: path } = settings
+      if (path !== undefined && !secrets.has(path)) {
+        secrets.set(path, new Secret(randomBytes(32).toString('base64url')))
       }
-      routes.push(route)
+      routes.push(await routeOf(settings, context, path === undefined ? undefined : secrets.get(path)))
     }
-    context.runtime.compileSooner()
     const uid = tellsUsers(environment) ? environment.uid : undefined
     const proxy = await startProxy(routes, { clock, tokens, uid })
-    const stopping = signal()
-    for (const address of proxy.addresses) writePart(`${address}\n`)
-    await notifyServiceManager('READY=1', environment)
-    if (!stopping.aborted)
-      await new Promise<void>(resolve => stopping.addEventListener('abort', () => resolve()))
-    const release = holdSignals()
-    await notifyServiceManager('STOPPING=1', environment)
-    await proxy.close()
-    release()
+    try {
+      // What listens at the same address already has its own secret there.
+      for (const [path, secret] of secrets) writeSecret(path, secret, environment)
+      const stopping = signal()
+      for (const address of proxy.addresses) writePart(`${address}\n`)
+      await notifyServiceManager('READY=1', environment)
+      if (!stopping.aborted)
+        await new Promise<void>(resolve => stopping.addEventListener('abort', () => resolve()))
+    } finally {
+      const release = holdSignals()
+      await notifyServiceManager('STOPPING=1', environment)
+      await proxy.close()
+      release()
+      for (const [path, secret] of secrets) removeSecret(path, secret)
+    }
   } finally {
     tokens.clear()
-    for (const { path, secret } of written) removeSecret(path, secret)
   }
 }
 
@@ -157,8 +161,9 @@ function readListen(text: string): ListenAddress {
 async function routeOf(
   settings: ProxySettings,
   { app, runtime, environment }: CommandContext,
+  clientSecret: Secret | undefined,
 ): Promise<ProxyRoute> {
-  const { name, listen, upstream, max_body, client_auth } = settings
+  const { name, listen, upstream, max_body } = settings
   const profile = await app.profile(settings.profile)
   const parts = parseUrl(upstream)
   if ('problem' in parts || parts.query !== '' || parts.fragment !== '') {
@@ -191,9 +196,6 @@ async function routeOf(
       hint: 'start the one on Node, or name an address: --listen 127.0.0.1:8080',
     })
   }
-  if (listen.kind !== 'unix' && !tellsUsers(environment) && client_auth === undefined) {
-    warn(`proxy "${name}": every user of this machine can reach it; --client-auth FILE asks for a secret`)
-  }
   const url = new URL(upstream)
   return {
     name,
@@ -202,19 +204,34 @@ async function routeOf(
     upstream: { origin: url.origin, host: url.host, path: parts.path.replace(/\/+$/, '') },
     ...(await app.upstream(url.origin, settings, profile)),
     authorization: token => `${scheme(token, profile)} ${token.accessToken.expose()}`,
-    clientSecret: client_auth === undefined ? undefined : new Secret(randomBytes(32).toString('base64url')),
+    clientSecret,
     maxBodyBytes: max_body,
   }
 }
 
 /** Tells whether the system says whose a connection is. */
 function tellsUsers({ platform }: Environment): boolean {
-  return platform === 'linux' && existsSync(socketTable)
+  if (platform !== 'linux') return false
+  try {
+    accessSync(socketTable, constants.R_OK)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** @see sd_listen_fds(3) */
 function isActivated({ env, pid }: Environment): boolean {
   return env['LISTEN_PID'] === String(pid) && env['LISTEN_FDS'] === '1'
+}
+
+function writeSecret(path: string, secret: Secret, { pid }: Environment): void {
+  try {
+    writeFileAtomic(path, secret.expose(), pid)
+  } catch (error) {
+    const { code = 'error' } = error as NodeJS.ErrnoException
+    throw new TokctlError('config_invalid', `the secret of clients cannot be written to ${path} (${code})`)
+  }
 }
 
 function removeSecret(path: string, secret: Secret): void {

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { TokctlError } from '../core/errors.ts'
 import type { Clock } from '../core/time.ts'
 import type { Tokens } from '../core/tokens.ts'
+import { isLoopback } from '../profile/match.ts'
 import { type Admission, hostsOf, type Refusal, refusalOf } from './admission.ts'
 import { answerFailure, breakOff } from './failure.ts'
 import { Exchange, type Forwarding } from './forward.ts'
@@ -17,7 +18,10 @@ import { endUpgrade, forwardUpgrade } from './upgrade.ts'
 export interface ProxyOptions {
   readonly clock: Clock
   readonly tokens: Tokens
-  /** The user whose connections are taken; `undefined` where the system does not say whose a connection is. */
+  /**
+   * The user whose connections are taken; `undefined` where the system does not say whose a connection is: there clients must show
+   * a secret, or come by a unix socket.
+   */
   readonly uid: number | undefined
   /** For tests, which have no half a minute. */
   readonly limits?: Partial<ProxyLimits>
@@ -63,7 +67,7 @@ const inheritedFd = 3
 /**
  * Listens for every route, and forwards what is let in with that route's token.
  *
- * @throws {TokctlError} `config_invalid` for an address that cannot be listened at
+ * @throws {TokctlError} `config_invalid` for an address that cannot be listened at, or where others than this user would be served
  */
 export async function startProxy(
   routes: readonly ProxyRoute[],
@@ -255,6 +259,18 @@ async function listen(
     } else answerFailure(outgoing, 404, 'not_found', 'there are /.tokctl/health and /.tokctl/metrics')
   }
 
+  if (route.listen.kind === 'tcp') refuseOpenAddress(route, uid, route.listen.host)
+  const { address, host, hosts, remove } = await bind(server, route)
+  if (host !== undefined) {
+    try {
+      refuseOpenAddress(route, uid, host)
+    } catch (error) {
+      server.close()
+      throw error
+    }
+  }
+  admission = { ...admission, hosts }
+
   const watch = setInterval(() => {
     const now = clock.monotonic()
     for (const exchange of exchanges) {
@@ -262,9 +278,6 @@ async function listen(
     }
   }, limits.watchMs)
   watch.unref()
-
-  const { address, hosts, remove } = await bind(server, route)
-  admission = { ...admission, hosts }
   return {
     address,
     async close() {
@@ -289,8 +302,26 @@ function upgradeRefusal({ method, headers }: IncomingMessage): Refusal | undefin
   return isWebSocket ? undefined : { status: 400, reason: 'upgrade', message: 'only WebSocket is passed on' }
 }
 
+/** Nobody is served at an address that others can reach unseen: another machine, or another user where nothing tells them apart. */
+function refuseOpenAddress({ name, clientSecret }: ProxyRoute, uid: number | undefined, host: string): void {
+  const shown = host.includes(':') ? `[${host}]` : host
+  if (!isLoopback(shown)) {
+    throw new TokctlError('config_invalid', `proxy "${name}": ${shown} is reached from other machines`, {
+      hint: 'write ListenStream=127.0.0.1:PORT, or the path of a unix socket, into the .socket unit',
+    })
+  }
+  if (uid !== undefined || clientSecret !== undefined) return
+  throw new TokctlError(
+    'config_invalid',
+    `proxy "${name}": this system does not say whose a connection is, so every user of this machine could use ${shown}`,
+    { hint: `add --client-auth FILE (client_auth in [proxy.${name}]), or listen at unix:/path` },
+  )
+}
+
 interface Bound {
   readonly address: string
+  /** Of a TCP socket. */
+  readonly host: string | undefined
   readonly hosts: ReadonlySet<string> | undefined
   remove(): void
 }
@@ -298,7 +329,7 @@ interface Bound {
 async function bind(server: Server, { listen, name }: ProxyRoute): Promise<Bound> {
   if (listen.kind === 'unix') {
     const remove = await listenAtSocketFile(server, listen.path)
-    return { address: `unix:${listen.path}`, hosts: undefined, remove }
+    return { address: `unix:${listen.path}`, host: undefined, hosts: undefined, remove }
   }
   const where = listen.kind === 'tcp' ? { host: listen.host, port: listen.port } : { fd: inheritedFd }
   await new Promise<void>((resolve, reject) => {
@@ -315,9 +346,9 @@ async function bind(server: Server, { listen, name }: ProxyRoute): Promise<Bound
   })
   const address = server.address()
   if (address === null || typeof address === 'string') {
-    return { address: `unix:${address ?? ''}`, hosts: undefined, remove() {} }
+    return { address: `unix:${address ?? ''}`, host: undefined, hosts: undefined, remove() {} }
   }
   const { address: host, port }: AddressInfo = address
   const shown = host.includes(':') ? `[${host}]` : host
-  return { address: `http://${shown}:${port}`, hosts: hostsOf(host, port), remove() {} }
+  return { address: `http://${shown}:${port}`, host, hosts: hostsOf(host, port), remove() {} }
 }

@@ -140,33 +140,82 @@ test('a profile whose match does not cover the upstream gives it no token', asyn
   })
 })
 
-test('--client-auth writes a secret for its owner alone, asks for it, and takes it away', async () => {
+test('--client-auth writes a secret for its owner alone, asks for it, and takes it away; who cannot listen leaves it', async () => {
   const setup = await corp()
   const upstream = await upstreamOf(setup)
   const file = join(setup.at.path, 'secret')
-  const args = ['proxy', 'corp', '--upstream', upstream.origin, '--client-auth', file]
-  const proxy = start(args, setup.options)
-  const at = await address(proxy)
+  const table = (name: string) =>
+    `[proxy.${name}]\nprofile = "corp"\nlisten = "127.0.0.1:0"\nupstream = "${upstream.origin}"\nclient_auth = "${file}"\n`
+  setup.at.writeConfig(`${readFileSync(setup.at.configFile, 'utf8')}${table('a')}${table('b')}`)
+  const proxy = start(['proxy'], setup.options)
+  const [a = '', b = ''] = (await address(proxy, 2)).split('\n')
   expect(statSync(file).mode & 0o777).toBe(0o600)
   const secret = readFileSync(file, 'utf8')
   expect(secret).toMatch(/^[\w-]{43}$/)
-  expect((await fetch(at)).status).toBe(401)
-  expect(await (await fetch(at, { headers: { authorization: `Bearer ${secret}` } })).text()).toBe('token-1')
+  const taken = ['--client-auth', file, '--listen', new URL(a).host]
+  expect(await run(['proxy', 'corp', '--upstream', upstream.origin, ...taken], setup.options)).toMatchObject({
+    code: 3,
+    stdout: '',
+    stderr: expect.stringContaining('(EADDRINUSE)'),
+  })
+  expect(readFileSync(file, 'utf8')).toBe(secret)
+  expect((await fetch(a)).status).toBe(401)
+  for (const at of [a, b]) {
+    expect(await (await fetch(at, { headers: { authorization: `Bearer ${secret}` } })).text()).toBe('token-1')
+  }
   proxy.kill('SIGTERM')
   expect((await proxy.done).code).toBe(0)
   expect(existsSync(file)).toBe(false)
 })
 
-test('it takes the socket that a service manager opened, and tells when it is ready and when it stops', async () => {
+test('a secret that cannot be written is said, and nothing is served', async () => {
+  const { options, at } = await corp()
+  const file = join(at.path, 'nowhere', 'secret')
+  const args = ['proxy', 'corp', '--upstream', 'https://api.example.com', '--client-auth', file]
+  expect(await run(args, options)).toMatchObject({
+    code: 3,
+    stdout: '',
+    stderr: `tokctl: error: the secret of clients cannot be written to ${file} (ENOENT)\n`,
+  })
+})
+
+/** strace with a kernel whose table of sockets cannot be had by these calls. */
+const withoutTable = (calls: string): string[] => {
+  const fault = `inject=${calls}:error=ENOENT`
+  return ['strace', '-f', '-qq', '-o', '/dev/null', '-P', '/proc/net/tcp', '-e', fault, ...program]
+}
+
+test('where the kernel does not say whose a connection is, it does not start without a secret for clients', async () => {
+  const setup = await corp()
+  const args = ['proxy', 'corp', '--upstream', 'https://api.example.com']
+  const options = { ...setup.options, program: withoutTable('?access,?faccessat,?faccessat2,?open,openat') }
+  expect(await run(args, options)).toMatchObject({
+    code: 3,
+    stdout: '',
+    stderr: expect.stringContaining(
+      'tokctl: error: proxy "corp": this system does not say whose a connection is, so every user of this machine could use 127.0.0.1\n' +
+        'tokctl: hint: add --client-auth FILE (client_auth in [proxy.corp]), or listen at unix:/path\n',
+    ),
+  })
+})
+
+test('where it says so no more, nobody is served', async () => {
   const setup = await corp()
   const upstream = await upstreamOf(setup)
-  const told = join(setup.at.path, 'told')
-  setup.at.write('bin/systemd-notify', `#!/bin/sh\necho "$NOTIFY_SOCKET $2" >> ${told}\n`, 0o755)
-  const listener = createServer().listen(0, '127.0.0.1')
+  const options = { ...setup.options, program: withoutTable('?open,openat') }
+  const proxy = start(['proxy', 'corp', '--upstream', upstream.origin], options)
+  await expect(fetch(await address(proxy))).rejects.toThrow('fetch failed')
+  expect(upstream.seen).toEqual([])
+})
+
+/** Starts a proxy with a socket that a service manager opened. */
+async function activated(setup: Corp, host: string, upstream: string, before: readonly string[] = []) {
+  const listener = createServer().listen(0, host)
   await once(listener, 'listening')
+  onTestFinished(() => void listener.close())
   const { port } = listener.address() as { port: number }
   const { fd } = (listener as unknown as { _handle: { fd: number } })._handle
-  const command = [...program, 'proxy', 'corp', '--upstream', upstream.origin, '--listen', 'systemd']
+  const command = [...before, ...program, 'proxy', 'corp', '--upstream', upstream, '--listen', 'systemd']
   const child = spawn('/bin/sh', ['-c', 'LISTEN_PID=$$ exec "$@"', 'sh', ...command], {
     env: {
       PATH: `${join(setup.at.path, 'bin')}:${process.env['PATH']}`,
@@ -180,6 +229,15 @@ test('it takes the socket that a service manager opened, and tells when it is re
     stdio: ['ignore', 'pipe', 'pipe', fd],
   })
   onTestFinished(() => void child.kill('SIGKILL'))
+  return { child, port, listener }
+}
+
+test('it takes the socket that a service manager opened, and tells when it is ready and when it stops', async () => {
+  const setup = await corp()
+  const upstream = await upstreamOf(setup)
+  const told = join(setup.at.path, 'told')
+  setup.at.write('bin/systemd-notify', `#!/bin/sh\necho "$NOTIFY_SOCKET $2" >> ${told}\n`, 0o755)
+  const { child, port, listener } = await activated(setup, '127.0.0.1', upstream.origin)
   const [line] = await once(child.stdout!, 'data')
   listener.close()
   expect(line.toString()).toBe(`http://127.0.0.1:${port}\n`)
@@ -188,6 +246,17 @@ test('it takes the socket that a service manager opened, and tells when it is re
   const [code] = await once(child, 'exit')
   expect(code).toBe(0)
   expect(readFileSync(told, 'utf8')).toBe('/run/notify READY=1\n/run/notify STOPPING=1\n')
+})
+
+test('it takes no socket of a service manager that other machines reach', async () => {
+  const setup = await corp()
+  const { child } = await activated(setup, '0.0.0.0', 'https://api.example.com')
+  const [said] = await once(child.stderr!, 'data')
+  expect(said.toString()).toBe(
+    'tokctl: error: proxy "corp": 0.0.0.0 is reached from other machines\n' +
+      'tokctl: hint: write ListenStream=127.0.0.1:PORT, or the path of a unix socket, into the .socket unit\n',
+  )
+  expect(child.exitCode ?? (await once(child, 'exit'))[0]).toBe(3)
 })
 
 test.runIf(process.getuid?.() === 0)('another user of this machine is not served', async () => {

@@ -630,6 +630,27 @@ describe('closed to everyone else', () => {
     expect(upstream.seen).toEqual([])
   })
 
+  test('where nothing says whose a connection is, a port is open to those alone who show a secret', async () => {
+    const upstream = await startUpstream((_, outgoing) => outgoing.end())
+    await expect(proxyBefore(upstream.origin, scriptedTokens(), { uid: 'unknown' })).rejects.toMatchObject({
+      code: 'config_invalid',
+      message:
+        'proxy "api": this system does not say whose a connection is, so every user of this machine could use 127.0.0.1',
+      hint: 'add --client-auth FILE (client_auth in [proxy.api]), or listen at unix:/path',
+    })
+    const asking = await proxyBefore(upstream.origin, scriptedTokens(), {
+      uid: 'unknown',
+      clientSecret: new Secret('client-canary'),
+    })
+    expect((await ask(asking.port)).status).toBe(401)
+    const directory = mkdtempSync(join(tmpdir(), 'tokctl-socket-'))
+    onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+    await proxyBefore(upstream.origin, scriptedTokens(), {
+      uid: 'unknown',
+      listen: { kind: 'unix', path: join(directory, 'api.sock') },
+    })
+  })
+
   test('a secret is asked of clients where one is set, and is not passed on', async () => {
     const upstream = await startUpstream((_, outgoing) => outgoing.end())
     const { port } = await proxyBefore(upstream.origin, scriptedTokens(), {

@@ -88,7 +88,7 @@ export async function startUpstream(
 export async function proxyBefore(
   origin: string,
   tokens: Tokens,
-  more: Partial<ProxyRoute> & { uid?: number; limits?: Partial<ProxyLimits>; clock?: Clock } = {},
+  more: Partial<ProxyRoute> & { uid?: number | 'unknown'; limits?: Partial<ProxyLimits>; clock?: Clock } = {},
 ): Promise<LoopbackProxy & { readonly port: number }> {
   const { uid = process.getuid?.(), limits = {}, clock = systemClock, ...given } = more
   const { host } = new URL(origin)
@@ -104,7 +104,7 @@ export async function proxyBefore(
     maxBodyBytes: 1_048_576,
     ...given,
   }
-  const proxy = await startProxy([route], { clock, tokens, uid, limits })
+  const proxy = await startProxy([route], { clock, tokens, uid: uid === 'unknown' ? undefined : uid, limits })
   onTestFinished(() => proxy.close())
   return { ...proxy, port: Number(/:(\d+)$/.exec(proxy.addresses[0] ?? '')?.[1] ?? 0) }
 }

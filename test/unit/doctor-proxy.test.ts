@@ -25,7 +25,7 @@ test('a secret for clients is wanted where the system does not say whose a conne
         check: 'listen',
         level: 'problem',
         message:
-          'proxy "open": this system does not say whose a connection is, so every user of this machine can use port 8080',
+          'proxy "open" does not start: this system does not say whose a connection is, so every user of this machine could use port 8080',
         hint: 'write client_auth = "/path/of/a/secret" into [proxy.open], start it with --client-auth, or listen at unix:/path',
       },
       { check: 'listen', level: 'ok', message: 'proxy "local" is reached by this user alone: /run/api.sock' },
