@@ -17,7 +17,7 @@ export interface LockWait {
   leave?(): boolean
   /** Leaves the lease as it was; the work writes it, or does not. */
   readonly keepLease?: boolean
-  /** Told at every failed try. */
+  /** Told at failed tries, from the first moments on at most ten times a second. */
   onWait?(holder: Lease | undefined, waitedMs: number): void
 }
 
@@ -52,7 +52,7 @@ export interface LockMechanism {
    * @throws The system's error
    */
   tryLock(path: string): HeldLock | undefined
-  /** The lease written last, whether or not it is still held. */
+  /** The lease written last, whether or not it is still held; whoever takes the lock finds it until there is another one. */
   lastLease(path: string): Lease | undefined
 }
 
@@ -63,6 +63,11 @@ export interface HeldLock {
   free(): void
 }
 
+/** Between two tries: whoever waits is late by as much, and sixty others try meanwhile. */
+const longestPauseMs = 50
+/** The holder is looked at again at every try of the first moments, and then so often. */
+const [firstMs, tellingMs] = [50, 100]
+
 /** Waits by polling: the kernel offers no wait that could be given up or timed out. */
 export function createLock(mechanism: LockMechanism, stateDir: StateDir, clock: Clock, pid: number): Lock {
   return {
@@ -70,13 +75,14 @@ export function createLock(mechanism: LockMechanism, stateDir: StateDir, clock: 
     async withLock(key, wait, work) {
       const path = `${stateDir.ensure('locks')}/${fileStem(key)}.lock`
       const start = clock.monotonic()
-      let pauseMs = 2
+      let pauseMs = 3
+      let toldAtMs = 0
       for (;;) {
         wait.signal?.throwIfAborted()
         if (wait.leave?.()) return { kind: 'left' }
-        const last = mechanism.lastLease(path)
         const held = attempt(mechanism, path)
         if (held !== undefined) {
+          const last = mechanism.lastLease(path)
           let lease: Lease | undefined
           const writeLease = (): void => {
             lease = { pid, purpose: wait.purpose, since: clock.now() }
@@ -92,12 +98,19 @@ export function createLock(mechanism: LockMechanism, stateDir: StateDir, clock: 
           }
         }
         const waitedMs = clock.monotonic() - start
-        const holder = holderOf(mechanism.lastLease(path))
-        wait.onWait?.(holder, waitedMs)
-        if (waitedMs >= wait.timeoutMs) return { kind: 'timeout', holder }
+        const isOver = waitedMs >= wait.timeoutMs
+        if (isOver || waitedMs < firstMs || waitedMs - toldAtMs >= tellingMs) {
+          toldAtMs = waitedMs
+          const holder = holderOf(mechanism.lastLease(path))
+          wait.onWait?.(holder, waitedMs)
+          if (isOver) return { kind: 'timeout', holder }
+        }
         // Spread out, so that sixty waiters do not knock at the same instant.
-        await clock.sleep(Math.min(pauseMs * (0.5 + Math.random()), wait.timeoutMs - waitedMs), wait.signal)
-        pauseMs = Math.min(pauseMs * 2, 50)
+        await clock.sleep(
+          Math.min(pauseMs * (0.5 + Math.random() / 2), wait.timeoutMs - waitedMs),
+          wait.signal,
+        )
+        pauseMs = Math.min(pauseMs * 2, longestPauseMs)
       }
     },
   }

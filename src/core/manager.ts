@@ -132,6 +132,14 @@ export function createManager(ports: ManagerPorts): Manager {
     const purpose = ask.renew ? 'renewal' : 'refresh'
     let passed = ask.seen.outcome
     let isLeft = false
+    let stamp: string | undefined
+    // Asked so often that whoever waits looks only whether there is something to read.
+    const hasEnded = (): boolean => {
+      const now = outcomes.stamp(profile.name)
+      if (now === stamp) return false
+      stamp = now
+      return outcomes.read(profile.name)?.etag !== passed
+    }
     for (;;) {
       const isHurried = leftMs() < sessionMs && !ask.renew && !isLeft
       const wait = {
@@ -140,7 +148,7 @@ export function createManager(ports: ManagerPorts): Manager {
         signal,
         // Who leaves the work to another process leaves that one's lease as well.
         keepLease: isHurried,
-        leave: () => outcomes.read(profile.name)?.etag !== passed,
+        leave: hasEnded,
         onWait: (holder: Lease | undefined, waitedMs: number) => {
           // A browser may stay open for minutes. A holder that died left its lease: the next one says so in no time.
           if (holder?.purpose === 'login' && waitedMs > lateLeaseMs)

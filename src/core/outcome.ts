@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { writeFileAtomic } from './atomic-file.ts'
 import { type ErrorCode, isErrorCode, printable } from './errors.ts'
 import { readStateFile } from './read-file.ts'
@@ -47,6 +48,8 @@ export interface Outcomes {
    * @throws {TokctlError} `state_dir_unsafe`
    */
   read(profile: string): Outcome | undefined
+  /** Another text whenever another outcome may lie there; costs less than to read it. */
+  stamp(profile: string): string
   /** @throws {TokctlError} `state_dir_unsafe`, or the system's error */
   write(profile: string, outcome: Outcome): void
 }
@@ -59,6 +62,14 @@ export function openOutcomes(stateDir: StateDir, pid: number): Outcomes {
       stateDir.check()
       const text = readStateFile(fileOf(profile))
       return text === undefined ? undefined : decode(text)
+    },
+    stamp(profile) {
+      try {
+        const found = statSync(fileOf(profile), { throwIfNoEntry: false })
+        return found === undefined ? '' : `${found.ino} ${found.mtimeMs} ${found.size}`
+      } catch {
+        return ''
+      }
     },
     write(profile, outcome) {
       stateDir.ensure('outcomes')

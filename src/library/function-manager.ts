@@ -70,6 +70,7 @@ function memoryOutcomes(): Outcomes {
   const outcomes = new Map<string, Outcome>()
   return {
     read: name => outcomes.get(name),
+    stamp: name => outcomes.get(name)?.etag ?? '',
     write: (name, outcome) => void outcomes.set(name, outcome),
   }
 }
