@@ -1,8 +1,9 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, realpathSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Corp, clientProfile, corp } from '../support/corp.ts'
+import { keyringMissing, startKeyring } from '../support/keyring.ts'
 import { oneFile, type RunResult, run } from '../support/run.ts'
 
 const [file] = oneFile as [string]
@@ -144,6 +145,35 @@ describe('the runtime in it', () => {
     expect(traced.stderr).not.toMatch(/bind\(|listen\(|AF_INET/)
   })
 })
+
+// Its runtime starts some for an event loop that has work, for a heap that grows, and to compile: fifty hits at once would
+// each wait for the others'.
+test.skipIf(keyringMissing() !== undefined || process.arch !== 'x64')(
+  'a hit from the keychain starts no thread, and asks the bus in three turns',
+  async () => {
+    const keyring = await startKeyring()
+    onTestFinished(() => keyring.stop())
+    const { at, options } = await corp()
+    const env = { ...options.env, DBUS_SESSION_BUS_ADDRESS: keyring.address, TOKCTL_STORE: 'keychain' }
+    const call = { ...options, env, program: oneFile }
+    expect(await run(['get', 'corp'], call)).toMatchObject({ code: 0, stdout: 'token-1\n' })
+    const log = join(at.path, 'strace.log')
+    const traced = [
+      'strace',
+      '-f',
+      '--seccomp-bpf',
+      '-qq',
+      '-o',
+      log,
+      '-e',
+      'trace=clone,clone3,sendto,connect',
+    ]
+    const hit = await run(['get', 'corp'], { ...call, program: [...traced, ...oneFile] })
+    expect(hit).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
+    const calls = readFileSync(log, 'utf8').match(/(?<=^\d+ +)\w+(?=\()/gm)
+    expect(calls).toEqual(['connect', 'sendto', 'sendto', 'sendto'])
+  },
+)
 
 test('takes no socket of a service manager, and says so: its runtime would listen at another one', async () => {
   const { at, options } = await corp()
