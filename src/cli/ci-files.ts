@@ -10,9 +10,10 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-import { writeFileAtomic } from '../core/atomic-file.ts'
+import { linkedFile, writeFileAtomic } from '../core/atomic-file.ts'
+import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
-import { readRegularFile } from '../core/read-file.ts'
+import { type FileRead, readRegularFile } from '../core/read-file.ts'
 import { shellWord } from '../core/shell-word.ts'
 
 // The files that `ci` hands values over in: the runner's, which are appended to, and its own, which are rewritten. Rules:
@@ -29,11 +30,18 @@ const appending =
  *
  * @throws {TokctlError} `output_failed`
  */
-export function checkWritable(path: string, isKept: boolean): void {
+export function checkWritable(path: string, isKept: boolean, { uid }: Pick<Environment, 'uid'>): void {
   attempt(path, () => {
     const found = lstatSync(path, { throwIfNoEntry: false })
+    if (isKept && found?.isSymbolicLink() && uid !== undefined && found.uid !== uid && found.uid !== 0) {
+      // Whoever may write into the directory could have the token put anywhere.
+      throw new TokctlError('output_failed', `file ${path} cannot be written: it is a link of another user`, {
+        hint: `run: rm ${shellWord(path)}`,
+      })
+    }
     // What is kept is put there by a rename, which the directory alone has to allow.
-    if (found === undefined || isKept) accessSync(dirname(path), constants.W_OK | constants.X_OK)
+    if (found === undefined || isKept)
+      accessSync(dirname(isKept ? linkedFile(path) : path), constants.W_OK | constants.X_OK)
     if (found === undefined) return
     if (isKept) readKept(path)
     else closeSync(openRegular(path, appending))
@@ -69,26 +77,38 @@ export function appendTo(path: string, text: string): void {
 }
 
 /**
- * Writes lines into a file: those of the same name are replaced, all others stay.
+ * Writes lines into a file: those of the same name are replaced, all others stay, byte for byte, and so does its mode; 0600
+ * where it is new. Where the path is a link, what it leads to is written.
  *
+ * @returns The mode of the file.
  * @throws {TokctlError} `output_failed`
  */
-export function keepIn(path: string, lines: ReadonlyMap<string, string>, pid: number): void {
-  attempt(path, () => {
-    const others = readKept(path)
-      .split('\n')
-      .filter(line => {
-        const name = /^(?:export )?(\w+)=/.exec(line)?.[1]
-        return line !== '' && (name === undefined || !lines.has(name))
-      })
-    writeFileAtomic(path, [...others, ...lines.values(), ''].join('\n'), pid)
+export function keepIn(
+  path: string,
+  lines: ReadonlyMap<string, string>,
+  { pid }: Pick<Environment, 'pid'>,
+): number {
+  return attempt(path, () => {
+    const kept = readKept(path)
+    // Whatever bytes they are, each is one character.
+    const text = kept?.bytes.toString('latin1') ?? ''
+    const others = (text.match(/[^\n]*\n|[^\n]+$/g) ?? []).filter(line => {
+      const name = /^(?:export )?(\w+)=/.exec(line)?.[1]
+      return name === undefined || !lines.has(name)
+    })
+    const rest = Buffer.from(others.join(''), 'latin1')
+    const isOpen = rest.length > 0 && rest.at(-1) !== 0x0a
+    const added = Buffer.from(`${isOpen ? '\n' : ''}${[...lines.values(), ''].join('\n')}`)
+    const mode = kept === undefined ? 0o600 : kept.mode & 0o7777
+    writeFileAtomic(linkedFile(path), Buffer.concat([rest, added]), pid, true, mode)
+    return mode
   })
 }
 
-function readKept(path: string): string {
+function readKept(path: string): FileRead | undefined {
   const found = readRegularFile(path, maxKeptBytes)
-  if ('bytes' in found) return found.bytes.toString('utf8')
-  if (found.failure === 'missing') return ''
+  if ('bytes' in found) return found
+  if (found.failure === 'missing') return undefined
   const why = {
     not_regular: 'it is not a regular file',
     too_large: 'it is larger than 1 MiB',
@@ -110,9 +130,9 @@ function openRegular(path: string, flags: number): number {
   throw new TokctlError('output_failed', `file ${path} cannot be written: it is not a regular file`)
 }
 
-function attempt(path: string, work: () => void): void {
+function attempt<T>(path: string, work: () => T): T {
   try {
-    work()
+    return work()
   } catch (error) {
     if (error instanceof TokctlError) throw error
     const { code } = error as NodeJS.ErrnoException

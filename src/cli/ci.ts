@@ -1,12 +1,15 @@
 import { resolve } from 'node:path'
 import type { Plan, Step } from '../ci/ci-system.ts'
+import type { Environment } from '../core/environment.ts'
 import { printable, TokctlError } from '../core/errors.ts'
 import { findProgram } from '../core/find-program.ts'
 import { defaultTimeoutMs } from '../core/manager.ts'
 import { Secret } from '../core/secret.ts'
+import { shellWord } from '../core/shell-word.ts'
 import { appendTo, checkWritable, keepIn } from './ci-files.ts'
 import { type CommandContext, type Define, durationOption } from './command.ts'
 import { isThrownAway, writeError, writeOut } from './io.ts'
+import { warn } from './report.ts'
 import { fetchAll, loadWanted, namesOf, partsOf, readWanted, valuesOf } from './wanted.ts'
 
 // stdout is the runner's here: it carries the runner's own commands, or nothing. What was done is told on stderr.
@@ -111,7 +114,7 @@ function check(step: Step, { environment }: CommandContext): void {
     )
   }
   if (step.kind === 'append' || step.kind === 'keep')
-    checkWritable(resolve(environment.cwd, step.path), step.kind === 'keep')
+    checkWritable(resolve(environment.cwd, step.path), step.kind === 'keep', environment)
   if (step.kind === 'run') findProgram(step.command[0]!, environment.env)
 }
 
@@ -131,6 +134,12 @@ function said(title: string, names: readonly string[], { isMasked, told }: Plan)
   return `tokctl: ${title}: ${hidden}\ntokctl: ${title}: ${all} ${told}\n`
 }
 
+function keep({ path, lines }: Step & { readonly kind: 'keep' }, environment: Environment): void {
+  const mode = keepIn(resolve(environment.cwd, path), lines, environment)
+  if (environment.platform === 'win32' || (mode & 0o007) === 0) return
+  warn(`file ${path} can be read by every user of this machine; run: chmod o= ${shellWord(path)}`)
+}
+
 async function take(step: Step, { app, environment }: CommandContext, signal: AbortSignal): Promise<void> {
   switch (step.kind) {
     case 'say':
@@ -138,7 +147,7 @@ async function take(step: Step, { app, environment }: CommandContext, signal: Ab
     case 'append':
       return appendTo(resolve(environment.cwd, step.path), step.text)
     case 'keep':
-      return keepIn(resolve(environment.cwd, step.path), step.lines, environment.pid)
+      return keep(step, environment)
     case 'run': {
       const { runProgram } = await import('../core/run-program.ts')
       const { command, input } = step

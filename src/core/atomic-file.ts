@@ -3,12 +3,15 @@ import {
   constants,
   fchmodSync,
   fsyncSync,
+  lstatSync,
   openSync,
+  readlinkSync,
+  realpathSync,
   renameSync,
   unlinkSync,
   writeSync,
 } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 
 let counter = 0
 
@@ -53,6 +56,18 @@ export function writeFileAtomic(
     throw error
   }
   if (durable) syncDirectory(dirname(path))
+}
+
+/** The path that is to be replaced so that a link stays one: where it leads, also when nothing is there yet. */
+export function linkedFile(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    try {
+      if (lstatSync(path).isSymbolicLink()) return resolve(dirname(path), readlinkSync(path))
+    } catch {}
+    return path
+  }
 }
 
 /** Makes a rename or an unlink in the directory last. Windows has no such call and needs none. */

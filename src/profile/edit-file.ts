@@ -1,6 +1,5 @@
-import { lstatSync, readlinkSync, realpathSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
-import { writeFileAtomic } from '../core/atomic-file.ts'
+import { dirname } from 'node:path'
+import { linkedFile, writeFileAtomic } from '../core/atomic-file.ts'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
 import { makeDirectories } from '../core/state-dir.ts'
@@ -38,7 +37,8 @@ export function editConfig(
   const text = change({ text: bytes?.toString() ?? '', config })
   const after = Buffer.from(text)
   refuseProblems({ file: path, bytes: after }, shown, environment)
-  const target = targetOf(path)
+  // A file of one's own may be a link into a directory that is kept under version control.
+  const target = linkedFile(path)
   // Another program, this one in another shell perhaps.
   const now = readOrMissing(environment, flag)
   if (!(now === undefined ? bytes === undefined : bytes?.equals(now))) {
@@ -80,17 +80,5 @@ function refuseProblems(
       text.startsWith(`${shown}:`) ? text.slice(shown.length).replace(/^:\d+: /, '') : text,
     )
     throw new TokctlError('usage', `nothing was written: ${first}`, { hint: error.hint, more })
-  }
-}
-
-// A file of one's own may be a link into a directory that is kept under version control.
-function targetOf(path: string): string {
-  try {
-    return realpathSync(path)
-  } catch {
-    try {
-      if (lstatSync(path).isSymbolicLink()) return resolve(dirname(path), readlinkSync(path))
-    } catch {}
-    return path
   }
 }

@@ -1,5 +1,15 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import {
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { clientProfile, corp } from '../support/corp.ts'
@@ -181,9 +191,14 @@ test('on GitLab a dotenv file of mode 0600, in which a name stands once and othe
   expect(mode(join(at.home, 'tokctl.env'))).toBe(0o600)
 
   at.write('home/tokctl.env', 'OTHER=1\nCORP_TOKEN=old\n', 0o644)
-  expect(await ci('corp')).toMatchObject({ code: 0 })
+  expect(await ci('corp')).toMatchObject({
+    code: 0,
+    stderr: expect.stringMatching(
+      /^tokctl: warning: file tokctl\.env can be read by every user of this machine; run: chmod o= tokctl\.env\n/,
+    ),
+  })
   expect(content(at, 'tokctl.env')).toBe('OTHER=1\nCORP_TOKEN=token-1\n')
-  expect(mode(join(at.home, 'tokctl.env'))).toBe(0o600)
+  expect(mode(join(at.home, 'tokctl.env'))).toBe(0o644)
   expect(auth.count()).toBe(1)
 })
 
@@ -295,13 +310,48 @@ test('members of two profiles that have one name are refused before anything is 
   expect(existsSync(join(at.home, 'ran'))).toBe(false)
 })
 
-test('a link in the place of the file is replaced, and what it leads to stays as it is', async () => {
-  const { at, ci } = await job({ GITLAB_CI: 'true' })
-  const target = at.write('elsewhere', 'X=1\n', 0o644)
-  symlinkSync(target, join(at.home, 'tokctl.env'))
-  expect(await ci('corp')).toMatchObject({ code: 0 })
-  expect(readFileSync(target, 'utf8')).toBe('X=1\n')
+test('what else stands in the file stays byte for byte, its mode too', async () => {
+  const { at, ci } = await job({})
+  const before = Buffer.from("# caf\xe9 \xff\r\n\n\nA=1\n\nlast=it's", 'latin1')
+  const path = at.write('home/job.env', before, 0o640)
+  for (let i = 0; i < 2; i++) {
+    expect(await ci('corp', '--file', 'job.env')).toMatchObject({ code: 0, stdout: '' })
+    expect(readFileSync(path)).toEqual(
+      Buffer.concat([before, Buffer.from("\nexport CORP_TOKEN='token-1'\n")]),
+    )
+    expect(mode(path)).toBe(0o640)
+  }
 })
+
+test('where the file is a link, what it leads to is written, whether or not it is there yet', async () => {
+  const { at, ci } = await job({ GITLAB_CI: 'true' })
+  const target = at.write('elsewhere/file', 'X=1\n', 0o640)
+  const link = join(at.home, 'tokctl.env')
+  symlinkSync(target, link)
+  expect(await ci('corp')).toMatchObject({ code: 0 })
+  rmSync(target)
+  expect(await ci('corp')).toMatchObject({ code: 0 })
+  expect(readFileSync(target, 'utf8')).toBe('CORP_TOKEN=token-1\n')
+  expect(mode(target)).toBe(0o600)
+  expect(readlinkSync(link)).toBe(target)
+  expect(readdirSync(dirname(target))).toEqual(['file'])
+})
+
+test.runIf(process.getuid?.() === 0)(
+  'a link that another user put there is refused before anything is asked for',
+  async () => {
+    const { auth, at, ci } = await job({ GITLAB_CI: 'true' })
+    const link = join(at.home, 'tokctl.env')
+    symlinkSync(at.write('elsewhere', 'X=1\n'), link)
+    lchownSync(link, 65_534, 65_534)
+    expect(await ci('corp')).toMatchObject({
+      code: 1,
+      stderr:
+        `tokctl: error: file ${link} cannot be written: it is a link of another user\ntokctl: hint: run: rm ${link}\n`,
+    })
+    expect(auth.count()).toBe(0)
+  },
+)
 
 test.each([
   [['ci'], 'missing required argument'],
