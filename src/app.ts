@@ -272,7 +272,7 @@ export function createApp(options: AppOptions): App {
       import('./profile/secret-variables.ts'),
       loadConfig(environment, stateDir, configFlag),
     ])
-    return childEnvironment(environment.env, withheldFrom(own, profiles.values()))
+    return childEnvironment(environment, withheldFrom(own, profiles.values(), environment.platform))
   }
 
   async function revoke(

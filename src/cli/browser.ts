@@ -69,7 +69,7 @@ async function start([name = '', ...args]: readonly string[], environment: Envir
     import('node:child_process'),
     import('../core/find-program.ts'),
   ])
-  const env = childEnvironment(environment.env)
+  const env = childEnvironment(environment)
   let program: string
   try {
     program = findProgram(name, env)

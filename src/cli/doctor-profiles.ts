@@ -93,7 +93,7 @@ export async function referenceFindings(
 }
 
 function isRunnable(name: string, environment: Environment): void {
-  const file = findProgram(name, childEnvironment(environment.env))
+  const file = findProgram(name, childEnvironment(environment))
   if (isProgram(file)) return
   if (!isFile(file)) throw noSuchProgram(name)
   throw new TokctlError('command_failed', `program "${printable(name)}" may not be run`, {

@@ -3,6 +3,7 @@ import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs
 import { printable, TokctlError } from '../core/errors.ts'
 import { isFile, isProgram, lookUpProgram } from '../core/find-program.ts'
 import { defaultTimeoutMs } from '../core/manager.ts'
+import { type Variables, variableName, withoutVariables, withVariables } from '../core/program.ts'
 import { shellWord } from '../core/shell-word.ts'
 import { type CommandContext, collect, type Define, durationOption } from './command.ts'
 import { isTerminal, tell } from './io.ts'
@@ -72,9 +73,10 @@ async function exec(
   const file = find(name, ours)
 
   const profiles = await loadWanted(wanted, context)
-  const env = await withoutSecrets(options.passEnv ?? [], context)
+  const inherited = await withoutSecrets(options.passEnv ?? [], context)
   const tokens = await fetchAll(profiles, { minValidityMs, timeoutMs }, context)
-  for (const [variable, value] of valuesOf(wanted, tokens)) env[variable] = value.expose()
+  const values = Array.from(valuesOf(wanted, tokens), ([name, value]) => [name, value.expose()] as const)
+  const env = withVariables(inherited, Object.fromEntries(values), context.environment.platform)
   context.settle()
   if (canBeReplaced(file, [name, ...args], env, context)) replaceProcess(file, [name, ...args], env)
   context.exitWith(await runAndWait(file, name, args, env, context))
@@ -84,17 +86,19 @@ async function exec(
 async function withoutSecrets(
   passed: readonly string[],
   { app, environment, options }: CommandContext,
-): Promise<Record<string, string | undefined>> {
+): Promise<Variables> {
   const [{ withheldFrom }, { profiles }] = await Promise.all([
     import('../profile/secret-variables.ts'),
     app.config(),
   ])
-  const withheld = withheldFrom(undefined, profiles.values()).add(storeKey)
-  for (const name of passed) withheld.delete(name)
-  const entries = Object.entries(environment.env)
-  const kept = entries.filter(([name]) => withheld.has(name)).map(([name]) => name)
+  const { platform } = environment
+  const isPassed = new Set(passed.map(name => variableName(name, platform)))
+  const secrets = [...withheldFrom(undefined, profiles.values(), platform), storeKey]
+  const withheld = new Set(secrets.filter(name => !isPassed.has(variableName(name, platform))))
+  const env = withoutVariables(environment, withheld)
+  const kept = Object.keys(environment.env).filter(name => !Object.hasOwn(env, name))
   if (options.verbose && kept.length > 0) tell(`tokctl: kept from the program: ${kept.join(', ')}\n`)
-  return Object.fromEntries(entries.filter(([name]) => !withheld.has(name)))
+  return env
 }
 
 function find(name: string, env: CommandContext['environment']['env']): string {

@@ -265,7 +265,7 @@ async function runProgram(
   const { runProgram: start } = await import('../core/run-program.ts')
   const { exitCode, stdout, stderr } = await start({
     command,
-    env: { ...childEnvironment(environment.env), ...env },
+    env: { ...childEnvironment(environment), ...env },
     timeoutMs: toolMs,
     signal: more === undefined ? signal() : AbortSignal.any([signal(), more]),
     maxBytes: maxOutputBytes,

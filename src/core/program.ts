@@ -1,3 +1,4 @@
+import type { Environment } from './environment.ts'
 import type { Secret } from './secret.ts'
 
 /** How a program is run; no shell is involved. */
@@ -36,24 +37,50 @@ const neverPassed: ReadonlySet<string> = new Set([
   ...['TOKCTL_VERBOSE', 'NODE_DEBUG', 'NODE_DEBUG_NATIVE', 'NODE_V8_COVERAGE'],
 ])
 
+/** The one spelling of a variable's name: on Windows they have no letter case. */
+export function variableName(name: string, platform: Environment['platform']): string {
+  return platform === 'win32' ? name.toUpperCase() : name
+}
+
+/** An environment without these variables, however Windows spells them. */
+export function withoutVariables(
+  { env, platform }: Pick<Environment, 'env' | 'platform'>,
+  withheld: ReadonlySet<string>,
+): Variables {
+  const names = new Set(Array.from(withheld, name => variableName(name, platform)))
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !names.has(variableName(name, platform))))
+}
+
+/** An environment with these variables besides; of two that Windows takes for one, a child would get the first. */
+export function withVariables(
+  env: Variables,
+  added: Variables,
+  platform: Environment['platform'],
+): Variables {
+  return { ...withoutVariables({ env, platform }, new Set(Object.keys(added))), ...added }
+}
+
 /**
  * The environment of a program that is named in the configuration: ours, without the keys of the store, without what makes
  * Node programs debug themselves, and without the secrets of others.
  *
  * @param withheld - Names of variables that hold what this program was not asked for.
  */
-export function childEnvironment(env: Variables, withheld: ReadonlySet<string> = new Set()): Variables {
-  const passed = Object.entries(env).filter(
-    ([name]) => !neverPassed.has(name.toUpperCase()) && !withheld.has(name),
+export function childEnvironment(
+  environment: Pick<Environment, 'env' | 'platform'>,
+  withheld: ReadonlySet<string> = new Set(),
+): Variables {
+  const passed = Object.entries(withoutVariables(environment, withheld)).filter(
+    ([name]) => !neverPassed.has(name.toUpperCase()),
   )
   return withoutDebugging(Object.fromEntries(passed))
 }
 
 /** Takes `NODE_OPTIONS` away where it opens a debugger, writes reports or snapshots, or loads code into every Node program. */
 export function withoutDebugging(env: Variables): Variables {
-  if (!debugs(env['NODE_OPTIONS'])) return env
-  const { NODE_OPTIONS: _, ...rest } = env
-  return rest
+  const isKept = ([name, value]: [string, string | undefined]): boolean =>
+    name.toUpperCase() !== 'NODE_OPTIONS' || !debugs(value)
+  return Object.fromEntries(Object.entries(env).filter(isKept))
 }
 
 /** Tells whether options of Node open a debugger, write what is in memory to a file, or load code. */

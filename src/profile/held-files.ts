@@ -1,4 +1,4 @@
-import { realpathSync } from 'node:fs'
+import { realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { readRegularFile } from '../core/read-file.ts'
 import type { Profile } from './profile.ts'
@@ -20,12 +20,20 @@ export interface HeldFile {
   readonly bytes?: string
 }
 
-/** Finds the files that these profiles of a project need from the project itself, each once, as they are now. */
-export async function heldFiles(file: string, profiles: Iterable<Profile>): Promise<HeldFile[]> {
+/**
+ * Finds the files that these profiles of a project need from the project itself, each once, as they are now.
+ *
+ * @param identity - Of a path; equal for two that the system takes for one.
+ */
+export async function heldFiles(
+  file: string,
+  profiles: Iterable<Profile>,
+  identity: Identity = identityOf,
+): Promise<HeldFile[]> {
   const project = realPath(dirname(file))
   const held = new Map<string, HeldFile>()
   const hold = async (path: string, withBytes: boolean): Promise<void> => {
-    if (!isWithin(path, project) || held.get(path)?.bytes !== undefined) return
+    if (!isWithin(path, project, identity) || held.get(path)?.bytes !== undefined) return
     held.set(
       path,
       withBytes ? { path, real: realPath(path), bytes: await digest(path) } : { path, real: realPath(path) },
@@ -69,13 +77,33 @@ export function realPath(path: string): string {
   }
 }
 
-// Through whatever links: one of the directories on the way there is the project's.
-function isWithin(path: string, project: string): boolean {
-  for (let at = path; dirname(at) !== at; at = dirname(at)) {
-    const real = realPath(at)
-    if (real === project || real.startsWith(`${project}${sep}`)) return true
+// Through whatever links and mounts, and in whatever letter case: one of the directories on the way there is the project's.
+function isWithin(path: string, project: string, identity: Identity): boolean {
+  const directory = identity(project)
+  for (const at of waysUp(path)) {
+    for (const up of waysUp(realPath(at))) {
+      if (up === project || (directory !== undefined && identity(up) === directory)) return true
+    }
   }
   return false
+}
+
+/** The path, and each directory above it but the uppermost. */
+function waysUp(path: string): string[] {
+  return dirname(path) === path ? [] : [path, ...waysUp(dirname(path))]
+}
+
+/** What makes two paths one place. @returns `undefined` where there is nothing. */
+type Identity = (path: string) => string | undefined
+
+function identityOf(path: string): string | undefined {
+  try {
+    // A file's number may have more digits than a number has.
+    const { dev, ino } = statSync(path, { bigint: true })
+    return `${dev} ${ino}`
+  } catch {
+    return undefined
+  }
 }
 
 const limit = 256 * 1024 * 1024

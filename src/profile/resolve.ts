@@ -98,7 +98,7 @@ async function fromCommand(
   const program = `secret command "${printable(command[0] ?? '')}"`
   const { exitCode, killedBy, stdout, stderr } = await run({
     command,
-    env: childEnvironment(environment.env),
+    env: childEnvironment(environment),
     timeoutMs: commandTimeoutMs,
     signal,
     maxBytes,

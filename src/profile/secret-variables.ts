@@ -1,3 +1,5 @@
+import type { Environment } from '../core/environment.ts'
+import { variableName } from '../core/program.ts'
 import type { Profile } from './profile.ts'
 
 /**
@@ -6,14 +8,18 @@ import type { Profile } from './profile.ts'
  * @param own - The profile that the program works for; `undefined` for a program that works for none, a browser for one.
  * @returns Without those that `own` names itself, as a secret or in `pass_env`.
  */
-export function withheldFrom(own: Profile | undefined, profiles: Iterable<Profile>): Set<string> {
+export function withheldFrom(
+  own: Profile | undefined,
+  profiles: Iterable<Profile>,
+  platform: Environment['platform'],
+): Set<string> {
   const withheld = new Set<string>()
   for (const profile of profiles) collect(profile, withheld)
   if (own === undefined) return withheld
   const needed = new Set<string>(own.source === 'command' ? own.pass_env : [])
   collect(own, needed)
-  for (const name of needed) withheld.delete(name)
-  return withheld
+  const isNeeded = new Set(Array.from(needed, name => variableName(name, platform)))
+  return new Set([...withheld].filter(name => !isNeeded.has(variableName(name, platform))))
 }
 
 // Wherever a secret may be named: a key, a header, a field of a body, however deep.

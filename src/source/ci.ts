@@ -188,7 +188,7 @@ async function fetchBuildkite(
   const asked = audience === undefined ? [] : ['--audience', audience]
   const { exitCode, stdout, stderr } = await ports.run({
     command: ['buildkite-agent', 'oidc', 'request-token', ...asked],
-    env: childEnvironment(ports.environment.env),
+    env: childEnvironment(ports.environment),
     timeoutMs,
     signal,
     maxBytes: maxTokenBytes,

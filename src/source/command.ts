@@ -25,7 +25,7 @@ export function command(profile: CommandProfile, { clock, run, environment }: So
       const startedAt = clock.monotonic()
       const result = await run({
         command: profile.command,
-        env: childEnvironment(environment.env),
+        env: childEnvironment(environment),
         timeoutMs: Math.min(profile.timeout_ms, timeoutMs),
         signal,
         maxBytes: maxOutputBytes,

@@ -346,8 +346,7 @@ test.runIf(process.getuid?.() === 0)(
     lchownSync(link, 65_534, 65_534)
     expect(await ci('corp')).toMatchObject({
       code: 1,
-      stderr:
-        `tokctl: error: file ${link} cannot be written: it is a link of another user\ntokctl: hint: run: rm ${link}\n`,
+      stderr: `tokctl: error: file ${link} cannot be written: it is a link of another user\ntokctl: hint: run: rm ${link}\n`,
     })
     expect(auth.count()).toBe(0)
   },

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -390,6 +391,29 @@ test('what a project would make one believe is held too: its authorities and key
     } as never,
   ])
   expect(outside.map(({ path }) => path)).toEqual([join(directory, 'later.json')])
+})
+
+test('the project’s directory is known by what it is, not by how it is spelt: in another letter case, through a link, below a mount', async () => {
+  const at = realpathSync(dirname(scratchState().path))
+  const directory = join(at, 'shop')
+  mkdirSync(directory)
+  writeFileSync(join(directory, 'run.sh'), 'true')
+  symlinkSync(directory, join(at, 'link'))
+  const named = (program: string) => [
+    { name: 'a', source: 'command', command: [program], pass_env: [], match: [], binding: '' } as never,
+  ]
+  const file = join(directory, '.tokctl.toml')
+  const paths = async (program: string, identity?: (path: string) => string | undefined): Promise<string[]> =>
+    (await heldFiles(file, named(program), identity)).map(({ path }) => path)
+  expect(await paths(join(at, 'link', 'run.sh'))).toEqual([join(at, 'link', 'run.sh')])
+  // A stat of a system that ignores letter case, and one of a second mount of the project, whose paths have other names.
+  const folded = (path: string): string => path.toLowerCase()
+  const other = join(at, 'SHOP', 'run.sh')
+  expect(await paths(other)).toEqual([])
+  expect(await paths(other, folded)).toEqual([other])
+  const mounted = (path: string): string => path.replace(join(at, 'mnt'), directory)
+  expect(await paths(join(at, 'mnt', 'bin', 'x'), mounted)).toEqual([join(at, 'mnt', 'bin', 'x')])
+  expect(await paths(join(at, 'shop-2', 'run.sh'), folded)).toEqual([])
 })
 
 describe('the user’s own is out of its reach', () => {
