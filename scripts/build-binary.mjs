@@ -6,6 +6,7 @@
 // (BUN_OPTIONS), open a debugger (BUN_INSPECT), tell each request with its headers (BUN_CONFIG_VERBOSE_FETCH). No option of
 // the compiler keeps it from that. So their names are made such as no variable can have.
 import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import {
   chmodSync,
   existsSync,
@@ -22,10 +23,12 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { installedBun } from './installed-bun.mjs'
+import { signAdHoc } from './sign-mach-o.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const out = join(root, 'dist', 'bin')
-const { version, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const { packages: locked } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
 
 /** Target of the compiler → package that has its runtime. */
 const runtimes = {
@@ -36,6 +39,12 @@ const runtimes = {
   'darwin-x64': '@oven/bun-darwin-x64',
   'darwin-arm64': '@oven/bun-darwin-aarch64',
   'windows-x64': '@oven/bun-windows-x64',
+}
+/** Target of the compiler → package that has its keychain; the others speak to theirs by themselves. */
+const keychains = {
+  'darwin-x64': '@napi-rs/keyring-darwin-x64',
+  'darwin-arm64': '@napi-rs/keyring-darwin-arm64',
+  'windows-x64': '@napi-rs/keyring-win32-x64-msvc',
 }
 /** `BUN_`, as x86-64 compares it: cmpb $imm8,disp8(%reg), a jump after each. */
 const prefixOnX64 =
@@ -81,6 +90,7 @@ function fileName(name, target) {
 
 function compile(target, file) {
   const compiler = runtimeFile(thisMachine())
+  const keychain = keychains[target] && nativeFile(unpacked(keychains[target]))
   const runtime = join(scratch, fileName(target, target))
   writeFileSync(runtime, withoutVariables(readFileSync(runtimeFile(target)), target))
   chmodSync(runtime, 0o755)
@@ -99,15 +109,30 @@ function compile(target, file) {
       ...['--define', `__VERSION__=${JSON.stringify(version)}`],
       ...['--define', `__COMMIT__=${JSON.stringify(commit())}`],
       // Native code of one platform is no use to another.
-      ...(target.startsWith('windows') ? [] : ['--external', '*.node']),
-      ...(/^(windows|darwin)/.test(target) ? [] : ['--external', '@napi-rs/keyring']),
+      ...(target.startsWith('windows') ? [] : ['--external', 'fs-native-extensions/*']),
+      ...(target in keychains ? [] : ['--external', '@napi-rs/keyring']),
     ],
     // Nothing of ours is to decide what is built.
-    { cwd: root, env: { PATH: process.env.PATH, HOME: scratch, TMPDIR: scratch }, encoding: 'utf8' },
+    {
+      cwd: root,
+      env: {
+        PATH: process.env.PATH,
+        HOME: scratch,
+        TMPDIR: scratch,
+        NODE_PATH: join(scratch, 'node_modules'),
+      },
+      encoding: 'utf8',
+    },
   )
   if (status !== 0 || !existsSync(temporary)) {
     rmSync(temporary, { force: true })
     throw new Error(`${target}: ${error?.message ?? `${stdout}${stderr}`}`)
+  }
+  try {
+    finish(target, temporary, keychain)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
   }
   renameSync(temporary, file)
   console.log(`${file.slice(root.length + 1)}  ${(statSync(file).size / 2 ** 20).toFixed(1)} MiB`)
@@ -120,17 +145,37 @@ function runtimeFile(target) {
   const program = target.startsWith('windows') ? 'bun.exe' : 'bun'
   const installed = target === thisMachine() ? installedBun(name) : undefined
   if (installed !== undefined) return installed
-  const unpacked = join(scratch, name.replace('/', '-'))
-  if (!existsSync(unpacked)) {
-    mkdirSync(unpacked)
-    const pack = ['pack', `${name}@${devDependencies.bun}`, '--silent', '--pack-destination', unpacked]
-    const packed = spawnSync('npm', pack, { encoding: 'utf8', shell: process.platform === 'win32' })
-    if (packed.status !== 0)
-      throw new Error(`${name} cannot be had from the registry: ${packed.stderr.trim()}`)
-    const tar = spawnSync('tar', ['-xzf', join(unpacked, packed.stdout.trim()), '-C', unpacked])
-    if (tar.status !== 0) throw new Error(`${name} cannot be unpacked: ${tar.stderr}`)
-  }
-  return join(unpacked, 'package', 'bin', program)
+  return join(unpacked(name), 'bin', program)
+}
+
+/** A package in the version that is locked, with the content that is locked: from the registry, as npm would install it. */
+function unpacked(name) {
+  const into = join(scratch, 'node_modules', ...name.split('/'))
+  if (existsSync(into)) return into
+  const { version, integrity } = locked[`node_modules/${name}`] ?? {}
+  if (!integrity?.startsWith('sha512-')) throw new Error(`${name} is not locked`)
+  const pack = ['pack', `${name}@${version}`, '--silent', '--pack-destination', scratch]
+  const packed = spawnSync('npm', pack, { encoding: 'utf8', shell: process.platform === 'win32' })
+  if (packed.status !== 0) throw new Error(`${name} cannot be had from the registry: ${packed.stderr.trim()}`)
+  const archive = join(scratch, packed.stdout.trim())
+  const found = createHash('sha512').update(readFileSync(archive)).digest('base64')
+  if (integrity !== `sha512-${found}`) throw new Error(`${name} is not what package-lock.json says`)
+  mkdirSync(into, { recursive: true })
+  const tar = spawnSync('tar', ['-xzf', archive, '-C', into, '--strip-components=1'])
+  if (tar.status !== 0) throw new Error(`${name} cannot be unpacked: ${tar.stderr}`)
+  return into
+}
+
+function nativeFile(directory) {
+  return join(directory, JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8')).main)
+}
+
+/** What the compiler leaves to be done, and whether it did the rest. */
+function finish(target, file, keychain) {
+  if (keychain !== undefined && !readFileSync(file).includes(readFileSync(keychain)))
+    throw new Error(`${target}: the keychain is not in it`)
+  // The compiler does so for arm64, and leaves here the runtime's own, which is not for these bytes.
+  if (target === 'darwin-x64') writeFileSync(file, signAdHoc(readFileSync(file), 'tokctl'))
 }
 
 /** The runtime, with `=` as the first character of the names of its own variables: setenv(3) takes none such. */

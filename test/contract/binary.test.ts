@@ -1,10 +1,10 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Corp, clientProfile, corp } from '../support/corp.ts'
 import { keyringMissing, startKeyring } from '../support/keyring.ts'
-import { oneFile, type RunResult, run } from '../support/run.ts'
+import { oneFile, type RunResult, run, scratch } from '../support/run.ts'
 
 const [file] = oneFile as [string]
 
@@ -209,4 +209,19 @@ test('a key that is bound to RSA-PSS, which its runtime does not know, is told a
   expect(code).toBe(3)
   expect(stderr).toContain('private_key is a key of a type that this program cannot use')
   expect(auth.requests).toEqual([])
+})
+
+test('what is built into it for another system is what package-lock.json has, and nothing else', async () => {
+  const at = scratch()
+  const npm = '#!/bin/sh\nwhile [ $# -gt 1 ]; do shift; done\necho other >"$1/evil.tgz"\necho evil.tgz\n'
+  at.write('bin/npm', npm, 0o755)
+  const { code, stderr } = await run(['darwin-arm64'], {
+    at,
+    env: { PATH: `${join(at.path, 'bin')}:${process.env['PATH']}` },
+    program: [process.execPath, join(dirname(dirname(dirname(file))), 'scripts', 'build-binary.mjs')],
+  })
+  expect([code, stderr]).toEqual([
+    1,
+    'build:binary: @napi-rs/keyring-darwin-arm64 is not what package-lock.json says\n',
+  ])
 })
