@@ -156,9 +156,9 @@ export function createApp(options: AppOptions): App {
     if (profile === undefined && match(url, own) === undefined) {
       profile = match(url, await loadProjectProfiles(environment, stateDir, configFlag), user)
     }
-    notices.trace(
-      `configuration ${chosen.file}: ${profile === undefined ? 'no profile' : `profile "${profile.name}"`} matches ${shownAddress(url)}`,
-    )
+    const { file } = chosen
+    const who = profile === undefined ? 'no profile' : `profile "${profile.name}"`
+    notices.trace(() => `configuration ${file}: ${who} matches ${shownAddress(url)}`)
     return profile && ofThisJob(profile, environment)
   }
 

@@ -91,8 +91,9 @@ const helperNames: Readonly<Record<string, string>> = {
 function commandLine({ script }: Runtime): string[] {
   const words = process.argv.slice(2)
   if (script !== undefined) return words
-  const [name = ''] = /[^/\\]*$/.exec(process.argv0) ?? []
-  const protocol = helperNames[name.replace(/\.exe$/i, '')]
+  const { argv0 } = process
+  const file = argv0.slice(Math.max(argv0.lastIndexOf('/'), argv0.lastIndexOf('\\')) + 1)
+  const protocol = helperNames[file.toLowerCase().endsWith('.exe') ? file.slice(0, -'.exe'.length) : file]
   return protocol === undefined ? words : ['helper', protocol, ...words]
 }
 
@@ -123,8 +124,8 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
   let waitTold = false
   let signal: AbortSignal | undefined
   let renewHere: ((profile: string) => Promise<unknown>) | undefined
-  const trace = (message: string): void => {
-    if (isVerbose) tell(`tokctl: ${message}\n`)
+  const trace = (message: string | (() => string)): void => {
+    if (isVerbose) tell(`tokctl: ${typeof message === 'string' ? message : message()}\n`)
   }
   const app = createApp({
     environment,

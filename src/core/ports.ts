@@ -14,7 +14,7 @@ export interface Notices {
   /** One line for people, about a token that is served all the same. */
   warn(message: string): void
   /** A decision, for `--verbose`. */
-  trace(message: string): void
+  trace(message: string | (() => string)): void
   /** A line of what went over the wire, redacted; absent unless `--debug-http` asks for it. */
   readonly wireLog?: ((line: string) => void) | undefined
   /** Keeps signals from ending the process until the answer is in. @returns What ends that. */

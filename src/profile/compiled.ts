@@ -72,14 +72,12 @@ export function readCompiled(
   if (!bytes.subarray(head.length, bodyAt).equals(source.bytes)) return undefined
   const storeEnd = bytes.indexOf('\n', bodyAt + 1)
   const store = storeKinds.find(kind => kind === bytes.toString('latin1', bodyAt + 1, storeEnd))
-  const end = /\nend (\d+)\n$/.exec(bytes.toString('latin1', Math.max(storeEnd, bytes.length - 24)))
-  if (bytes[bodyAt] !== 0x0a || storeEnd < 0 || store === undefined || end === null) return undefined
+  const count = countAtEnd(bytes.toString('latin1', Math.max(storeEnd, bytes.length - 24)))
+  if (bytes[bodyAt] !== 0x0a || storeEnd < 0 || store === undefined || count === undefined) return undefined
 
   const profileLines = (): string[] | undefined => {
     const lines = bytes.toString('utf8', storeEnd + 1).split('\n')
-    return lines.length - 2 === Number(end[1])
-      ? lines.slice(0, -2).filter(line => !line.startsWith('@'))
-      : undefined
+    return lines.length - 2 === count ? lines.slice(0, -2).filter(line => !line.startsWith('@')) : undefined
   }
   const lineAfter = (mark: string, last = ''): string | undefined => {
     const at = bytes.indexOf(mark, storeEnd)
@@ -149,6 +147,13 @@ export async function writeCompiled(
   } catch {
     // The next call parses again.
   }
+}
+
+/** What the last line, `end COUNT`, says; `undefined` where it is torn. */
+function countAtEnd(text: string): number | undefined {
+  const at = text.lastIndexOf('\nend ')
+  const count = at < 0 || !text.endsWith('\n') ? '' : text.slice(at + '\nend '.length, -1)
+  return count !== '' && Number(count) >= 0 ? Number(count) : undefined
 }
 
 function headOf({ file, bytes }: ConfigBytes, { home }: Environment): Buffer {

@@ -241,7 +241,7 @@ export async function loadProxies(
 
 // Only what can be a name is looked for: anything else could be found across the lines of the copy.
 function compiledProfile(compiled: Compiled, name: string): Profile | undefined {
-  return /^[\w.-]+$/.test(name) ? compiled.profile(name) : undefined
+  return name.includes('\n') || name.includes(' ') ? undefined : compiled.profile(name)
 }
 
 async function parseWhole(
@@ -283,25 +283,26 @@ const sample = 'profile.gh = { source = "command", command = ["gh", "auth", "tok
 export function readConfig(environment: Environment, flag: string | undefined): ConfigBytes {
   const chosen = configFile(environment, flag)
   const found = readRegularFile(chosen.path, limit)
-  const file = `configuration file ${shownPath(chosen.path, environment.home)}`
+  // Only where it is told: to look for what cannot be shown takes longer than to read the file.
+  const file = (): string => `configuration file ${shownPath(chosen.path, environment.home)}`
   if ('failure' in found) {
-    if (found.failure === 'missing') throw notFound(file, chosen)
+    if (found.failure === 'missing') throw notFound(file(), chosen)
     const why = {
       not_regular: 'is not a regular file',
       too_large: 'is larger than 4 MiB',
       unreadable: `cannot be read (${found.code})`,
     }[found.failure]
     const hint = found.code === 'EACCES' ? `run: chmod u+r ${shellWord(chosen.path)}` : undefined
-    throw new TokctlError('config_invalid', `${file} ${why}`, { hint })
+    throw new TokctlError('config_invalid', `${file()} ${why}`, { hint })
   }
   const { uid } = environment
   if (uid !== undefined && found.uid !== uid && found.uid !== 0) {
-    throw new TokctlError('config_invalid', `${file} belongs to another user`, {
+    throw new TokctlError('config_invalid', `${file()} belongs to another user`, {
       hint: `run: sudo chown ${uid} ${shellWord(chosen.path)}`,
     })
   }
   if (uid !== undefined && (found.mode & 0o022) !== 0) {
-    throw new TokctlError('config_invalid', `${file} can be written by others`, {
+    throw new TokctlError('config_invalid', `${file()} can be written by others`, {
       hint: `run: chmod go-w ${shellWord(chosen.path)}`,
     })
   }

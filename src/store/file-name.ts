@@ -1,6 +1,8 @@
 import { TokctlError } from '../core/errors.ts'
 import type { StoreKey } from './store.ts'
 
+const ownChars = 'abcdefghijklmnopqrstuvwxyz0123456789._-'
+
 /**
  * Names a key's file, `profile-corp` or `secret-name`: legible, and safe on file systems that ignore case or refuse characters.
  * Lower-case letters, digits, `.`, `_` and `-` stand for themselves, any other byte as `%` and two hexadecimal digits.
@@ -11,7 +13,7 @@ export function fileNameOf({ kind, name }: StoreKey): string {
   let escaped = ''
   for (const byte of Buffer.from(name)) {
     const char = String.fromCharCode(byte)
-    escaped += /[a-z0-9._-]/.test(char) ? char : `%${byte.toString(16).padStart(2, '0')}`
+    escaped += ownChars.includes(char) ? char : `%${byte.toString(16).padStart(2, '0')}`
   }
   if (escaped.length === 0 || escaped.length > 200) {
     throw new TokctlError('store_failed', `the name of a ${kind} is ${escaped === '' ? 'empty' : 'too long'}`)
