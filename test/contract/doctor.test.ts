@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { createServer } from 'node:http'
@@ -14,6 +15,7 @@ import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { App } from '../../src/app.ts'
+import { directoryFindings } from '../../src/cli/doctor-config.ts'
 import { lockFindings, machine, type Probe, stateFindings, surroundings } from '../../src/cli/doctor-place.ts'
 import { helperFindings, toolsAsking } from '../../src/cli/doctor-tools.ts'
 import type { Environment } from '../../src/core/environment.ts'
@@ -172,6 +174,27 @@ describe('a problem is exit 1, and comes with what mends it', () => {
         hint: `run: sudo chown ${process.getuid!()} ${dirname(directory)}`,
       },
     ])
+  })
+
+  test.runIf(process.getuid?.() === 0)('a directory that may not be entered hides none above it', () => {
+    const at = scratch()
+    const path = at.write('open/closed/deep/config.toml', '')
+    const open = join(at.path, 'open')
+    chmodSync(at.path, 0o755)
+    chmodSync(open, 0o777)
+    const environment = { uid: 65_534, home: '/', platform: 'linux' } as Environment
+    process.seteuid!(65_534)
+    try {
+      expect(() => statSync(dirname(path))).toThrow('EACCES')
+      expect(directoryFindings(path, environment)).toMatchObject([
+        {
+          message: `${open} can be written by others (mode 0777), who can put another configuration there`,
+          hint: `run: chmod go-w ${open}`,
+        },
+      ])
+    } finally {
+      process.seteuid!(0)
+    }
   })
 
   test('a profile that is refused, one that fails, and one that waits for a person', async () => {

@@ -2,13 +2,18 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { removeFaketimeLeftovers } from './faketime-leftovers.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
 /** Builds the program, for both runtimes, before the tests when its sources are newer: a test of an old build proves nothing. */
-export default function setup(): void {
+export default function setup(): () => void {
+  removeFaketimeLeftovers()
   build('build.mjs', ['dist', 'cli', 'main.cjs'])
   build('build-binary.mjs', ['dist', 'bin', 'tokctl'])
+  return () => {
+    removeFaketimeLeftovers()
+  }
 }
 
 function build(script: string, made: readonly string[]): void {

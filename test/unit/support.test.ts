@@ -1,5 +1,9 @@
+import { spawnSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { type AuthServer, startAuthServer } from '../support/auth-server.ts'
+import { removeFaketimeLeftovers } from '../support/faketime-leftovers.ts'
 import { many, run, scratch, start } from '../support/run.ts'
 
 const node = (script: string): string[] => [process.execPath, '-e', script]
@@ -118,4 +122,23 @@ test('many processes run at once in one home and give their results in order', a
   const { results } = await many(3, [], { program: node('console.log(process.env.HOME)') })
   expect(new Set(results.map(one => one.stdout)).size).toBe(1)
   expect(results.map(one => one.code)).toEqual([0, 0, 0])
+})
+
+test('what libfaketime left behind for dead processes is removed, and nothing else', () => {
+  const at = scratch()
+  const { pid } = spawnSync(process.execPath, ['-e', ''])
+  const minute = 60_000
+  const names = [
+    `faketime_shm_${pid}`,
+    `sem.faketime_sem_${pid}`,
+    `faketime_shm_${process.pid}`,
+    `sem.other_${pid}`,
+    `faketime_shm_${pid}.old`,
+  ]
+  for (const name of names) at.write(`shm/${name}`, '')
+  const directory = join(at.path, 'shm')
+  expect(removeFaketimeLeftovers(directory)).toEqual([])
+  expect(removeFaketimeLeftovers(directory, Date.now() + 2 * minute)).toEqual(names.slice(0, 2))
+  expect(readdirSync(directory).sort()).toEqual(names.slice(2).sort())
+  expect(removeFaketimeLeftovers(join(at.path, 'none'))).toEqual([])
 })
