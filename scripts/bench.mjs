@@ -10,6 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 import { addBinary, binaryCauses } from './bench-binary.mjs'
+import { addWatch, watchCauses } from './bench-watch.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const node = process.execPath
@@ -21,6 +22,7 @@ const slowMs = 300
 /** Told under the table of a row that is not reached. */
 const causes = {
   ...binaryCauses,
+  ...watchCauses,
   hit: 'A hit adds 6 to 7 ms to the start of Node: `node:crypto` 2.4, reading and compiling the program 1.4, its modules 0.6, the configuration, record and decision 2. Where NODE_EXTRA_CA_CERTS is not set, Node itself needs but 22 ms, and `node:crypto` alone is more than a tenth of that.',
   helper:
     'To a hit come one file of the program, 32 KB, and stdin; git and docker also read the URL. By instructions (valgrind, a warm cache): git and docker 1.03, kubectl 1.02.',
@@ -45,11 +47,9 @@ try {
 
 async function main() {
   const server = await startServer()
-  if (process.argv.includes('--one-file')) {
-    // To look at while working: printed, and not written down.
-    await addOneFile(server, await startKeyring())
-    return
-  }
+  // To look at while working: printed, and not written down.
+  if (process.argv.includes('--one-file')) return addOneFile(server, await startKeyring())
+  if (process.argv.includes('--watch')) return addWatch({ add, skip, newHome, server })
   const home = newHome('home', server)
   const begun = performance.now()
 
@@ -194,6 +194,7 @@ async function main() {
 
   await addOneFile(server, keyring)
   await addLibrary()
+  await addWatch({ add, skip, newHome, server })
   write((performance.now() - begun) / 1000)
 }
 
@@ -347,6 +348,7 @@ match = ["https://${name}.example.com"]
   return {
     env,
     get: profile => ({ command: [...program, 'get', profile], env }),
+    watch: names => [...program, 'watch', ...names],
     helper: (words, input) => ({ command: [...program, 'helper', ...words.split(' ')], env, input }),
   }
 }
@@ -416,8 +418,8 @@ function skip(name, target, why) {
 }
 
 function say() {
-  const { name, figure, spread, reached } = rows.at(-1)
-  console.log(`${figure.padStart(6)}  ${spread.padEnd(11)} ${reached.padEnd(12)} ${name}`)
+  const { name, figure, spread, reached, absolute } = rows.at(-1)
+  console.log(`${figure.padStart(6)}  ${spread.padEnd(11)} ${reached.padEnd(12)} ${name}: ${absolute}`)
 }
 
 function write(seconds) {

@@ -93,6 +93,7 @@ async function watch(
   await app.whileWatching(names, async () => {
     const sinks = profiles.map(profile => sinkOf(profile, options, asked, context))
     if (options.once === true) return once(profiles, sinks, tokens)
+    const signals = ownSignals(profiles.length, signal)
     const endpoints = await startEndpoints(profiles[0]!, options, tokens, context)
     try {
       await Promise.all(
@@ -107,7 +108,7 @@ async function watch(
               onLoginRequired: name =>
                 runHook(asked.onLoginRequired, name, 'login_required', undefined, context),
             },
-            signal,
+            signals[i]!,
           ),
         ),
       )
@@ -115,6 +116,17 @@ async function watch(
       await endpoints.close()
     }
   })
+}
+
+/** A signal for each watcher: to listen to one that many listen to takes as long as there are others, and is warned of. */
+function ownSignals(n: number, signal: AbortSignal): AbortSignal[] {
+  const own = Array.from({ length: n }, () => new AbortController())
+  const abort = (): void => {
+    for (const one of own) one.abort(signal.reason)
+  }
+  if (signal.aborted) abort()
+  else signal.addEventListener('abort', abort, { once: true })
+  return own.map(one => one.signal)
 }
 
 interface Asked {

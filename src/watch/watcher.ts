@@ -6,7 +6,7 @@ import type { Tokens } from '../core/tokens.ts'
 // Keeps one profile fresh. Rules:
 //  - It renews when the token becomes stale, which is this machine's jitter apart from others, and at no other time.
 //  - It sleeps for ten seconds at most: a machine that slept, a clock that was set, a token that another process rejected or a
-//    person who signed in is noticed then, by two stats and no request.
+//    person who signed in is noticed then, by two stats and no request. All watchers of a process wake together for it.
 //  - What was published is taken back once it is over, and not before.
 
 /** Where tokens go. */
@@ -54,13 +54,12 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
 
   /** @returns How long nothing has to be done. */
   async function turn(): Promise<number> {
-    let waitMs = recheckMs
+    let waitMs = untilLook()
     try {
       const { token, refreshAt } = await tokens.fresh(name)
       failures = 0
       told = ''
       await publish(token)
-      // Timers may be early by part of a millisecond.
       if (refreshAt !== undefined) waitMs = Math.min(waitMs, Math.ceil(refreshAt - clock.now()) + 1)
     } catch (error) {
       signal.throwIfAborted()
@@ -68,6 +67,12 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
     }
     if (shown?.expiresAt !== undefined) waitMs = Math.min(waitMs, shown.expiresAt - clock.now())
     return waitMs
+  }
+
+  /** The same moment for all: one wake of the processor for five hundred profiles. */
+  function untilLook(): number {
+    // Timers may be early by part of a millisecond.
+    return Math.floor(recheckMs - (clock.monotonic() % recheckMs)) + 1
   }
 
   async function afterFailure(error: unknown): Promise<number> {
@@ -79,7 +84,7 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
     else if (shown === undefined || !isAlive(shown)) await withdraw()
     const pauseMs = Math.min(longestPauseMs, shortestMs * 2 ** Math.min(failures++, 10))
     // Somebody may sign in at any time.
-    if (failure?.code === 'login_required') return recheckMs
+    if (failure?.code === 'login_required') return untilLook()
     return Math.min(longestPauseMs, failure?.retryAfterMs ?? pauseMs)
   }
 

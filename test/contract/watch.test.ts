@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import {
   existsSync,
   mkdirSync,
@@ -6,29 +7,40 @@ import {
   statSync,
   symlinkSync,
   utimesSync,
+  watch as watchDirectory,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ahead, clientProfile, corp } from '../support/corp.ts'
 import { program, run, type Scratch, type Started, start } from '../support/run.ts'
 
-/** Resolves once there is such a file with something in it. */
-async function appeared(path: string, what: RegExp = /./): Promise<string> {
-  for (let i = 0; i < 2000; i++) {
-    const text = existsSync(path) ? readFileSync(path, 'utf8') : ''
-    if (what.test(text)) return text
-    await new Promise(resolve => setTimeout(resolve, 10))
+/** Resolves once that is so; it is looked at whenever something changes in a directory. */
+async function holds<T>(directory: string, look: () => T | undefined): Promise<T> {
+  mkdirSync(directory, { recursive: true })
+  const changes = watchDirectory(directory)
+  try {
+    for (;;) {
+      const changed = once(changes, 'change')
+      const found = look()
+      if (found !== undefined) return found
+      await changed
+    }
+  } finally {
+    changes.close()
   }
-  throw new Error(`${path} did not match ${what}`)
+}
+
+/** Resolves once there is such a file with something in it. */
+function appeared(path: string, what: RegExp = /./): Promise<string> {
+  return holds(dirname(path), () => {
+    const text = existsSync(path) ? readFileSync(path, 'utf8') : ''
+    return what.test(text) ? text : undefined
+  })
 }
 
 async function gone(path: string): Promise<void> {
-  for (let i = 0; i < 2000; i++) {
-    if (!existsSync(path)) return
-    await new Promise(resolve => setTimeout(resolve, 10))
-  }
-  throw new Error(`${path} is still there`)
+  await holds(dirname(path), () => !existsSync(path) || undefined)
 }
 
 async function ended(watch: Started, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
@@ -119,15 +131,15 @@ describe('a token file', () => {
     const log = join(at.path, 'strace.log')
     // Not with --seccomp-bpf: no signal is injected then.
     const trace = ['strace', '-f', '-qq', '-y', '-o', log, '-e']
-    const once = (inject: string[] = []) =>
+    const traced = (inject: string[] = []) =>
       run(['watch', 'corp', '--once', '--file', file], {
         ...options,
         program: [...trace, 'trace=fchmod,fsync,rename', ...inject, ...program],
       })
-    await once()
+    await traced()
     expect(readFileSync(file, 'utf8')).toBe('token-1')
     await run(['refresh', 'corp'], options)
-    await once()
+    await traced()
     const calls = readFileSync(log, 'utf8').split('\n')
     const steps = calls.flatMap((line, i) => {
       const [, name] = /^\d+ +(\w+)\(/.exec(line) ?? []
@@ -140,14 +152,14 @@ describe('a token file', () => {
     for (const step of steps) {
       const old = readFileSync(file, 'utf8')
       await run(['refresh', 'corp'], options)
-      expect((await once(['-e', `inject=${step}`])).code).not.toBe(0)
+      expect((await traced(['-e', `inject=${step}`])).code).not.toBe(0)
       expect(readFileSync(file, 'utf8')).toBe(old)
     }
     // What the killed ones left beside it goes once nobody can be writing it any more.
     const leftovers = readdirSync(at.path).filter(name => /^token\.\d+\.\d+\.tmp$/.test(name))
     expect(leftovers).toHaveLength(3)
     for (const name of leftovers) utimesSync(join(at.path, name), 0, 0)
-    expect((await once()).code).toBe(0)
+    expect((await traced()).code).toBe(0)
     expect(readFileSync(file, 'utf8')).toBe('token-5')
     expect(readdirSync(at.path).filter(name => name.endsWith('.tmp'))).toEqual([])
   })
@@ -189,16 +201,22 @@ describe('what is told', () => {
 
 test('the second watch of a profile says so, exit 5, and another profile is none of its business', async () => {
   const { at, auth, options } = await corp()
-  at.writeConfig(clientProfile('a', auth.tokenEndpoint) + clientProfile('b', auth.tokenEndpoint))
-  const file = join(at.path, 'token')
-  const first = start(['watch', 'a', '--file', file], options)
-  await appeared(file)
+  // So many that Node would warn if all listened to one signal.
+  const names = ['a', ...Array.from({ length: 12 }, (_, i) => `of-${i}`)]
+  at.writeConfig([...names, 'b'].map(name => clientProfile(name, auth.tokenEndpoint)).join(''))
+  const files = join(at.path, 'tokens')
+  const first = start(['watch', ...names, '--file', join(files, '{profile}')], options)
+  await holds(
+    files,
+    () => readdirSync(files).filter(name => names.includes(name)).length === names.length || undefined,
+  )
   expect(await run(['watch', 'b', 'a', '--once'], options)).toMatchObject({
     code: 5,
     stdout: '',
     stderr: `tokctl: error: profile "a" is watched by process ${first.pid} already\n`,
   })
   expect((await run(['watch', 'b', '--once'], options)).code).toBe(0)
+  expect(first.stderr).toBe('')
   first.kill('SIGKILL')
   await first.done
   expect((await run(['watch', 'a', '--once'], options)).code).toBe(0)
@@ -207,16 +225,16 @@ test('the second watch of a profile says so, exit 5, and another profile is none
 test('--once fails with the failure, and leaves in the file what is still valid, and nothing else', async () => {
   const { at, auth, options } = await corp()
   const file = join(at.path, 'token')
-  const once = (after: string) =>
+  const onceAt = (after: string) =>
     run(['watch', 'corp', '--once', '--file', file], { ...options, env: { ...options.env, ...ahead(after) } })
-  expect(await once('+0m')).toMatchObject({ code: 0, stderr: '' })
+  expect(await onceAt('+0m')).toMatchObject({ code: 0, stderr: '' })
   auth.unavailable()
   writeFileSync(file, 'of yesterday')
-  const stale = await once('+56m')
+  const stale = await onceAt('+56m')
   expect(stale).toMatchObject({ code: 5, stdout: '' })
   expect(stale.stderr).toMatch(/^tokctl: error: .*503/m)
   expect(readFileSync(file, 'utf8')).toBe('token-1')
-  expect((await once('+2h')).code).toBe(5)
+  expect((await onceAt('+2h')).code).toBe(5)
   expect(existsSync(file)).toBe(false)
 })
 
