@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Corp, clientProfile, corp } from '../support/corp.ts'
 import { keyringMissing, startKeyring } from '../support/keyring.ts'
-import { oneFile, type RunResult, run, scratch } from '../support/run.ts'
+import { oneFile, type RunResult, run, scratch, straced } from '../support/run.ts'
 
 const [file] = oneFile as [string]
 
@@ -158,17 +158,8 @@ test.skipIf(keyringMissing() !== undefined || process.arch !== 'x64')(
     const call = { ...options, env, program: oneFile }
     expect(await run(['get', 'corp'], call)).toMatchObject({ code: 0, stdout: 'token-1\n' })
     const log = join(at.path, 'strace.log')
-    const traced = [
-      'strace',
-      '-f',
-      '--seccomp-bpf',
-      '-qq',
-      '-o',
-      log,
-      '-e',
-      'trace=clone,clone3,sendto,connect',
-    ]
-    const hit = await run(['get', 'corp'], { ...call, program: [...traced, ...oneFile] })
+    const traced = straced(log, 'clone,clone3,sendto,connect', [], oneFile)
+    const hit = await run(['get', 'corp'], { ...call, program: traced })
     expect(hit).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
     const calls = readFileSync(log, 'utf8').match(/(?<=^\d+ +)\w+(?=\()/gm)
     expect(calls).toEqual(['connect', 'sendto', 'sendto', 'sendto'])

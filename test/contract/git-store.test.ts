@@ -12,7 +12,7 @@ import { fakeClock } from '../support/clock.ts'
 import { ahead, corp } from '../support/corp.ts'
 import { type Keyring, keyringMissing, startBus, startKeyring } from '../support/keyring.ts'
 import { fakeNativeKeyring } from '../support/native-keyring.ts'
-import { program, type RunOptions, run, type Scratch, scratch, start } from '../support/run.ts'
+import { program, type RunOptions, run, type Scratch, scratch, start, straced } from '../support/run.ts'
 import { scratchState } from '../support/state.ts'
 
 // `helper git --store` beyond what git's own tests ask, which test/peers/git-store.test.ts holds.
@@ -39,17 +39,7 @@ function filesIn(directory: string): string[] {
 async function traced(verb: string, options: RunOptions & { at: Scratch }, input: string): Promise<string[]> {
   const log = join(options.at.path, 'trace')
   writeFileSync(log, '')
-  const strace = [
-    'strace',
-    '-f',
-    '--seccomp-bpf',
-    '-qq',
-    '-o',
-    log,
-    '-e',
-    'trace=%file,%network,fsync',
-    ...program,
-  ]
+  const strace = straced(log, '%file,%network,fsync')
   expect(await git(verb, { ...options, program: strace }, input)).toMatchObject({ code: 0, stderr: '' })
   const lines = readFileSync(log, 'utf8').split('\n')
   return lines.slice(lines.findIndex(line => /openat\(.*bin\/tokctl\.js/.test(line)))

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 
 import { basename, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ahead, clientProfile, corp } from '../support/corp.ts'
-import { program, programFile, programNamed, type RunOptions, run, scratch, start } from '../support/run.ts'
+import { programFile, programNamed, type RunOptions, run, scratch, start, straced } from '../support/run.ts'
 
 const matching = 'match = ["https://git.example.com", "https://reg.example.com"]'
 const asked = 'protocol=https\nhost=git.example.com\n'
@@ -19,7 +19,7 @@ describe('git', () => {
     expect(await git('get', options)).toMatchObject(answer)
     expect(await git('get', options)).toMatchObject(answer)
     const log = join(at.path, 'trace')
-    const strace = ['strace', '-f', '--seccomp-bpf', '-o', log, '-e', 'trace=openat', ...program]
+    const strace = straced(log, 'openat')
     const input = `${asked}username=oauth2\npassword=token-1\n`
     expect(await run(['helper', 'git', 'store'], { ...options, input, program: strace })).toMatchObject(
       silent,
@@ -347,17 +347,7 @@ test("a helper's hit reads what a hit reads and one file more, opens no socket a
   ] as const) {
     const log = join(at.path, 'trace')
     writeFileSync(log, '')
-    const strace = [
-      'strace',
-      '-f',
-      '--seccomp-bpf',
-      '-qq',
-      '-o',
-      log,
-      '-e',
-      'trace=openat,connect,socket,execve,rt_sigaction',
-      ...program,
-    ]
+    const strace = straced(log, 'openat,connect,socket,execve,rt_sigaction')
     const { code, stdout } = await run(['helper', ...args], { ...options, input, program: strace })
     expect(code).toBe(0)
     expect(stdout).toContain('token-1')

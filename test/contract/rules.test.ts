@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { ahead, corp, startWaiting } from '../support/corp.ts'
-import { program, run } from '../support/run.ts'
+import { run, straced } from '../support/run.ts'
 
 // "How a token is decided", rule by rule, through the real program.
 
@@ -13,7 +13,7 @@ test(
     const { auth, at, options } = await corp()
     await run(['get', 'corp'], options)
     const log = `${at.path}/trace`
-    const strace = ['strace', '-f', '--seccomp-bpf', '-o', log, '-e', 'trace=file,network,desc', ...program]
+    const strace = straced(log, 'file,network,desc')
     const hit = await run(['get', 'corp'], { ...options, program: strace })
     expect(hit).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
     const calls = readFileSync(log, 'utf8').split('\n')

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type AuthServer, startAuthServer } from '../support/auth-server.ts'
 import { clientProfile, corp } from '../support/corp.ts'
-import { program, run, type Scratch, scratch, start } from '../support/run.ts'
+import { run, type Scratch, scratch, start, straced } from '../support/run.ts'
 
 const secret = 'client-secret-canary'
 const basic = Buffer.from(`build-bot:${secret}`).toString('base64')
@@ -275,20 +275,7 @@ client_secret = { env = "PLAIN_SECRET" }
       ),
     )
     const log = join(at.path, 'execve.log')
-    const strace = [
-      'strace',
-      '-f',
-      '--seccomp-bpf',
-      '-qq',
-      '-s',
-      '10000',
-      '-v',
-      '-e',
-      'trace=execve',
-      '-o',
-      log,
-      ...program,
-    ]
+    const strace = straced(log, 'execve', ['-s', '10000', '-v'])
     auth.expiresIn = 20
     // The first asks, the second is stale, so that a renewal is started beside it.
     expect(await run(['get', 'corp'], { at, program: strace })).toMatchObject({

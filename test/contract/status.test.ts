@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { rowJson, states } from '../../src/cli/status-row.ts'
 import { corp } from '../support/corp.ts'
-import { program, type RunOptions, run, type Started, scratch, start } from '../support/run.ts'
+import { program, type RunOptions, run, type Started, scratch, start, straced } from '../support/run.ts'
 
 const docs = readFileSync(
   join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'docs', 'json.md'),
@@ -109,17 +109,7 @@ test('asks neither the keychain nor the network, opens no socket and writes noth
   const { at, options } = await corp()
   await run(['get', 'corp'], options)
   const log = join(at.path, 'strace.log')
-  const tracer = [
-    'strace',
-    '-f',
-    '--seccomp-bpf',
-    '-qq',
-    '-e',
-    'trace=network,rename,openat',
-    '-o',
-    log,
-    ...program,
-  ]
+  const tracer = straced(log, 'network,rename,openat')
   const env = { ...options.env, TOKCTL_STORE: 'keychain', DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nowhere' }
   expect(await run(['status'], { ...options, env, program: tracer })).toMatchObject({ code: 0, stderr: '' })
   const calls = readFileSync(log, 'utf8')

@@ -16,7 +16,15 @@ import { describe, expect, test } from 'vitest'
 import { heldFiles } from '../../src/profile/held-files.ts'
 import { isTrusted, projectProfiles, readProject, trust } from '../../src/profile/project.ts'
 import { ahead, type Corp, clientProfile, corp } from '../support/corp.ts'
-import { program, type RunOptions, type RunResult, run, type Started, start } from '../support/run.ts'
+import {
+  program,
+  type RunOptions,
+  type RunResult,
+  run,
+  type Started,
+  start,
+  straced,
+} from '../support/run.ts'
 import { scratchState } from '../support/state.ts'
 
 const quoted = program.map(word => `'${word}'`).join(' ')
@@ -564,7 +572,7 @@ test('a hit of the user’s own looks for no project, and one of a project asks 
   const log = join(at.path, 'strace.log')
   const traced = async (name: string): Promise<string> => {
     await tokctl(['get', name], {
-      program: ['strace', '-f', '--seccomp-bpf', '-qq', '-e', 'trace=%file,network', '-o', log, ...program],
+      program: straced(log, '%file,network'),
     })
     return readFileSync(log, 'utf8')
   }

@@ -37,6 +37,22 @@ export function programNamed(name: string): string[] {
   return named === undefined ? [process.execPath, programFile(name)] : [programFile(name)]
 }
 
+/**
+ * The program under strace, which stops it only at the calls that are looked at.
+ *
+ * @param log - Where the calls are written.
+ * @param calls - As `trace=` takes them.
+ * @param more - Further options of strace.
+ */
+export function straced(
+  log: string,
+  calls: string,
+  more: readonly string[] = [],
+  traced: readonly string[] = program,
+): string[] {
+  return ['strace', '-f', '--seccomp-bpf', '-qq', ...more, '-e', `trace=${calls}`, '-o', log, ...traced]
+}
+
 /** A home of its own for one test: configuration, state and everything else that is written. */
 export interface Scratch {
   /** Absolute, without links. */

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { startAuthServer } from '../support/auth-server.ts'
-import { program, run, type Scratch, scratch } from '../support/run.ts'
+import { program, run, type Scratch, scratch, straced } from '../support/run.ts'
 
 /** A home in which `corp` is kept and fresh, and the server that gave it. */
 async function warm(): Promise<Scratch> {
@@ -29,8 +29,8 @@ interface Call {
 /** What the kernel was asked for from the moment on when Node opened our script. */
 async function trace(at: Scratch, args: string[]): Promise<Call[]> {
   const log = join(at.path, 'strace.log')
-  const what = 'trace=network,process,%file,write,writev,pwrite64,ftruncate,fsync,fdatasync'
-  const tracer = ['strace', '-f', '--seccomp-bpf', '-qq', '-s', '400', '-e', what, '-o', log, ...program]
+  const what = 'network,process,%file,write,writev,pwrite64,ftruncate,fsync,fdatasync'
+  const tracer = straced(log, what, ['-s', '400'])
   expect(await run(args, { at, program: tracer })).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
   const lines = readFileSync(log, 'utf8').split('\n')
   const start = lines.findIndex(line => /openat\(.*bin\/tokctl\.js/.test(line))
@@ -86,18 +86,7 @@ client_id = "build-bot"
 client_secret = { env = "CORP_SECRET" }
 `)
   const log = join(at.path, 'strace.log')
-  const tracer = [
-    'strace',
-    '-f',
-    '--seccomp-bpf',
-    '-qq',
-    '-y',
-    '-e',
-    'trace=fsync,fdatasync',
-    '-o',
-    log,
-    ...program,
-  ]
+  const tracer = straced(log, 'fsync,fdatasync', ['-y'])
   const options = { at, env: { CORP_SECRET: 'hush' }, program: tracer }
   expect(await run(['get', 'corp'], options)).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
   const state = readdirSync(at.stateDir)
