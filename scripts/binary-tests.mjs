@@ -13,6 +13,10 @@ export const byRuntime = [
   'test/contract/transport.test.ts',
   'test/peers/keyring-faults.test.ts',
   'test/peers/keyring-values.test.ts',
+  'test/peers/oidc-client-auth.test.ts',
+  'test/peers/oidc-grants.test.ts',
+  'test/peers/sign-in-code.test.ts',
+  'test/peers/sign-in-device.test.ts',
   'test/unit',
 ]
 
@@ -31,18 +35,9 @@ export const filesNotRun = [
   ['test/contract/man.test.ts', 'is about a page that is the same for both'],
   ['test/contract/rules.test.ts', 'is about a source that Bun runs from within'],
   ['test/stories/demo.test.ts', 'starts a script that starts the program on Node'],
-  ['test/peers/completion.test.ts', 'is about scripts that are the same for both'],
-  [
-    'test/peers/oidc-client-auth.test.ts',
-    'runs a server that needs Node, and our sources in the same process',
-  ],
-  ['test/peers/oidc-grants.test.ts', 'runs a server that needs Node, and our sources in the same process'],
-  ['test/peers/sign-in-code.test.ts', 'runs a server that needs Node, and our sources in the same process'],
-  ['test/peers/sign-in-device.test.ts', 'runs a server that needs Node, and our sources in the same process'],
   ['test/unit/hit-path.test.ts', 'is about the files that Node reads'],
   ['test/unit/floors.test.ts', 'is about the sources, and runs nothing of them'],
   ['test/unit/support.test.ts', 'is about the tests themselves'],
-  ['test/unit/fuzz.test.ts', 'is about an instrument of Node'],
 ]
 
 /** Tests of files that are run: pattern of the name, with its groups before it. */

@@ -113,7 +113,11 @@ async function testBinary() {
   const cpu = process.arch === 'arm64' ? 'aarch64' : process.arch
   const bun = installedBun(`@oven/bun-${process.platform}-${cpu}`)
   if (bun === undefined) return void fail('Bun is not installed: run npm ci')
-  await runTests([...byRuntime, ...notRun, ...names, ...args], { runtime: bun, leftOut })
+  await runTests([...byRuntime, ...notRun, ...names, ...args], {
+    runtime: bun,
+    env: { TOKCTL_TEST_NODE: process.execPath },
+    leftOut,
+  })
 }
 
 async function runTests(words, { runtime = process.execPath, env = {}, leftOut } = {}) {

@@ -46,7 +46,7 @@ test(
   'a person signs in once: what is about to happen is told, stdout stays empty, and no request is made that is not needed',
   async () => {
     const at = home()
-    const before = server.requests.length
+    const before = (await server.requests()).length
     const told = await signIn(at)
     expect(told).toContain(
       `signing in at ${server.issuer} as client "public", scope "openid offline_access"\n`,
@@ -57,7 +57,9 @@ test(
     const { code, stdout, stderr } = await run(['get', 'me'], { at })
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     // What else came was the person's browser.
-    const ours = server.requests.slice(before).filter(line => !/ \/(?:auth|interaction)\b/.test(line))
+    const ours = (await server.requests())
+      .slice(before)
+      .filter(line => !/ \/(?:auth|interaction)\b/.test(line))
     expect(ours).toEqual(['GET /.well-known/openid-configuration', 'POST /token'])
     expect(await server.find(stdout.trim())).toBeDefined()
   },
@@ -68,7 +70,7 @@ test(
   'without a sign-in a pipe gets exit 4 at once, with the command to run, and no browser',
   async () => {
     const at = home()
-    const before = server.requests.length
+    const before = (await server.requests()).length
     for (let i = 0; i < 2; i++) {
       const { code, stdout, stderr } = await run(['get', 'me'], { at })
       expect({ code, stdout }).toEqual({ code: 4, stdout: '' })
@@ -76,7 +78,7 @@ test(
         /^tokctl: error: profile "me" needs a sign-in.*\ntokctl: hint: .*tokctl login me/,
       )
     }
-    expect(server.requests.length).toBe(before)
+    expect((await server.requests()).length).toBe(before)
   },
   patience,
 )
@@ -86,18 +88,19 @@ test(
   async () => {
     const at = home()
     await signIn(at)
-    const tokenRequests = (): number => server.requests.filter(line => line === 'POST /token').length
-    const before = tokenRequests()
+    const tokenRequests = async (): Promise<number> =>
+      (await server.requests()).filter(line => line === 'POST /token').length
+    const before = await tokenRequests()
     const eight = await Promise.all(Array.from({ length: 8 }, () => run(['get', 'me'], later(at, '+2h'))))
     expect(eight.map(({ code, stderr }) => ({ code, stderr }))).toEqual(
       Array(8).fill({ code: 0, stderr: '' }),
     )
     expect(new Set(eight.map(({ stdout }) => stdout)).size).toBe(1)
-    expect(tokenRequests() - before).toBe(1)
+    expect((await tokenRequests()) - before).toBe(1)
     const next = await run(['get', 'me', '--force'], later(at, '+2h'))
     expect(next).toMatchObject({ code: 0, stderr: '' })
     expect(next.stdout).not.toBe(eight[0]!.stdout)
-    expect(tokenRequests() - before).toBe(2)
+    expect((await tokenRequests()) - before).toBe(2)
   },
   patience,
 )
@@ -146,14 +149,14 @@ test(
     cpSync(at.stateDir, copy, { recursive: true })
     const elsewhere = await run(['get', 'me', '--force'], { at, env: { TOKCTL_STATE_DIR: copy } })
     expect(elsewhere).toMatchObject({ code: 0 })
-    const before = server.requests.length
+    const before = (await server.requests()).length
     const first = await run(['get', 'me'], later(at, '+2h'))
     expect(first).toMatchObject({ code: 4, stdout: '' })
     expect(first.stderr).toMatch(
       /the refresh token was refused \(invalid_grant\)\ntokctl: hint: run: tokctl login me/,
     )
     expect(await run(['get', 'me'], later(at, '+2h'))).toMatchObject({ code: 4, stdout: '' })
-    expect(server.requests.slice(before).filter(line => line === 'POST /token')).toHaveLength(1)
+    expect((await server.requests()).slice(before).filter(line => line === 'POST /token')).toHaveLength(1)
     await signIn(at)
     expect(await run(['get', 'me'], { at })).toMatchObject({ code: 0 })
   },
@@ -177,13 +180,13 @@ test(
   'a machine without a keychain refuses a sign-in before anything is sent',
   async () => {
     const at = home()
-    const before = server.requests.length
+    const before = (await server.requests()).length
     const refused = await run(['login', 'me', '--no-browser'], { at, env: { TOKCTL_STORE: 'auto' } })
     expect(refused).toMatchObject({ code: 7, stdout: '' })
     expect(refused.stderr).toContain(
       'tokctl: hint: choose sealed files by name: kind = "file" under [store]\n',
     )
-    expect(server.requests.length).toBe(before)
+    expect((await server.requests()).length).toBe(before)
   },
   patience,
 )

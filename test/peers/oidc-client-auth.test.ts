@@ -5,6 +5,7 @@ import type { ClientCredentialsProfile } from '../../src/profile/profile.ts'
 import { createSend } from '../../src/source/send.ts'
 import { createSource } from '../../src/source/sources.ts'
 import { type Certificates, makeCertificates } from '../support/certificates.ts'
+import { directWire } from '../support/direct-wire.ts'
 import { type OidcProvider, startOidcProvider } from '../support/oidc-provider.ts'
 import { type ProxyServer, startProxy } from '../support/proxy-server.ts'
 import { bareEnvironment, clientProfile, sourcePorts } from '../support/source-ports.ts'
@@ -36,7 +37,11 @@ async function fetchToken(
     OTHER_KEY: certificates.other.key,
     ...server.privateKeys,
   }
-  const ports = sourcePorts({ environment, secrets, send: createSend({ environment, clock: systemClock }) })
+  const ports = sourcePorts({
+    environment,
+    secrets,
+    send: createSend({ environment, clock: systemClock, directWire }),
+  })
   const profile = clientProfile({ token_endpoint: `${server.issuer}/token`, ...given })
   return (await createSource(profile, ports)).fetch({ timeoutMs: 10_000, signal: undefined })
 }
@@ -146,12 +151,12 @@ test.each([
     ...(ca_file ? { ca_file: certificates.caFile } : {}),
   })
   const environment = bareEnvironment()
-  const send = createSend({ environment, clock: systemClock })
+  const send = createSend({ environment, clock: systemClock, directWire })
   const ports = sourcePorts({ environment, send, secrets: { SECRET: server.clientSecret } })
   const source = await createSource(profile, ports)
-  const before = server.requests.length
+  const before = (await server.requests()).length
   for (const _ of [1, 2]) await source.fetch({ timeoutMs: 10_000, signal: undefined })
-  expect(server.requests.slice(before)).toEqual([
+  expect((await server.requests()).slice(before)).toEqual([
     'GET /.well-known/openid-configuration',
     'POST /token',
     'POST /token',

@@ -11,6 +11,7 @@ import type { FetchRequest, Kept, SourcePorts } from '../../src/source/source.ts
 import { createSource } from '../../src/source/sources.ts'
 import { type Certificates, makeCertificates } from '../support/certificates.ts'
 import { fakeClock } from '../support/clock.ts'
+import { directWire } from '../support/direct-wire.ts'
 import { type OidcProvider, startOidcProvider } from '../support/oidc-provider.ts'
 import { fakePerson } from '../support/person.ts'
 import {
@@ -56,7 +57,7 @@ function portsWith(secrets: Record<string, string> = {}, more: Partial<SourcePor
     ...server.privateKeys,
     ...secrets,
   }
-  const send = createSend({ environment, clock: systemClock })
+  const send = createSend({ environment, clock: systemClock, directWire })
   return sourcePorts({ environment, send, secrets: known, ...more })
 }
 
@@ -252,14 +253,14 @@ test.each(['nonce', 'dpop'])(
   'tokens of the client %s are bound to a key, which renews them',
   async client_id => {
     const client = { ...basic, client_id, dpop: true, token_endpoint: `${server.issuer}/token` }
-    const before = server.requests.length
+    const before = (await server.requests()).length
     const own = await fetchToken(clientProfile(client))
     expect(own.tokenType).toBe('DPoP')
     const known = await server.find(own.accessToken.expose())
     expect(known?.jkt).toBe(jwkThumbprint(own.dpopKey ?? new Secret('')))
     // The first of this process is without a nonce; those that follow know it.
     await fetchToken(clientProfile(client))
-    expect(server.requests.slice(before)).toHaveLength(client_id === 'nonce' ? 3 : 2)
+    expect((await server.requests()).slice(before)).toHaveLength(client_id === 'nonce' ? 3 : 2)
 
     const seed = await server.refreshTokenFor(client_id, 'openid')
     const profile = refreshTokenProfile(client)
@@ -390,9 +391,12 @@ test.each(clients)(
     const ports = portsWith({ SEED: await server.refreshTokenFor(client_id, 'openid', issuer) })
     const { accessToken, refreshToken } = await fetchToken(common, ports)
     expect(await server.find(accessToken.expose())).toBeDefined()
-    const before = server.requests.length
+    const before = (await server.requests()).length
     await revoke(common, { accessToken, refreshToken }, ports, 10_000, undefined)
-    expect(server.requests.slice(before)).toEqual(['POST /token/revocation', 'POST /token/revocation'])
+    expect((await server.requests()).slice(before)).toEqual([
+      'POST /token/revocation',
+      'POST /token/revocation',
+    ])
     expect(await server.find(accessToken.expose())).toBeUndefined()
     expect(await server.find(refreshToken?.expose() ?? '')).toBeUndefined()
   },

@@ -5,6 +5,7 @@ import type { AuthorizationCodeProfile } from '../../src/profile/profile.ts'
 import { createSend } from '../../src/source/send.ts'
 import { createSource } from '../../src/source/sources.ts'
 import { type Certificates, makeCertificates } from '../support/certificates.ts'
+import { directWire } from '../support/direct-wire.ts'
 import { type OidcProvider, startOidcProvider } from '../support/oidc-provider.ts'
 import { type FakePerson, fakePerson } from '../support/person.ts'
 import { bareEnvironment, clientProfile, sourcePorts } from '../support/source-ports.ts'
@@ -46,7 +47,11 @@ function portsFor() {
     CERT_KEY: certificates.client.key,
     ...server.privateKeys,
   }
-  return sourcePorts({ environment, secrets, send: createSend({ environment, clock: systemClock }) })
+  return sourcePorts({
+    environment,
+    secrets,
+    send: createSend({ environment, clock: systemClock, directWire }),
+  })
 }
 
 async function signIn(
@@ -70,7 +75,7 @@ const methods: [client: string, given: Partial<AuthorizationCodeProfile>][] = [
   ['par', { client_auth: 'client_secret_basic', ...secret }],
 ]
 test.each(methods)('a person signs in as client %s: %j', async (client_id, given) => {
-  const before = server.requests.length
+  const before = (await server.requests()).length
   const pushed = client_id.endsWith('par')
   const token = await signIn(
     {
@@ -90,7 +95,7 @@ test.each(methods)('a person signs in as client %s: %j', async (client_id, given
   expect(ended?.text).toContain('You are signed in')
   expect(ended?.text).toContain('jane Doe (jane@example.com)')
 
-  const ours = server.requests.slice(before).filter(each => !/\/(auth|interaction)/.test(each))
+  const ours = (await server.requests()).slice(before).filter(each => !/\/(auth|interaction)/.test(each))
   expect(ours).toEqual([
     'GET /.well-known/openid-configuration',
     ...(pushed ? ['POST /request'] : []),
@@ -142,23 +147,23 @@ test('a person who cancels is told so, and so is the caller', async () => {
 })
 
 test('nobody there: a sign-in is needed, and nothing is asked', async () => {
-  const before = server.requests.length
+  const before = (await server.requests()).length
   const source = await createSource(profileFor({ client_id: 'public', client_auth: 'none' }), portsFor())
   await expect(source.fetch({ timeoutMs: 20_000, signal: undefined })).rejects.toMatchObject({
     code: 'login_required',
     message: 'profile "corp" needs a sign-in',
     hint: 'run: tokctl login corp',
   })
-  expect(server.requests).toHaveLength(before)
+  expect(await server.requests()).toHaveLength(before)
 })
 
 test('a second sign-in asks for no discovery, and its token is renewed with rotation', async () => {
   const ports = portsFor()
   const given = { client_id: 'public', client_auth: 'none', scope: 'openid' } as const
   await signIn(given, signsIn(), ports)
-  const before = server.requests.length
+  const before = (await server.requests()).length
   const token = await signIn(given, signsIn(), ports)
-  expect(server.requests.slice(before).filter(each => each.includes('well-known'))).toEqual([])
+  expect((await server.requests()).slice(before).filter(each => each.includes('well-known'))).toEqual([])
 
   const source = await createSource(profileFor(given), ports)
   const kept = { refreshToken: token.refreshToken, dpopKey: undefined, seed: undefined }

@@ -5,6 +5,7 @@ import { createSend } from '../../src/source/send.ts'
 import { createSource } from '../../src/source/sources.ts'
 import { type Certificates, makeCertificates } from '../support/certificates.ts'
 import { fakeClock } from '../support/clock.ts'
+import { directWire } from '../support/direct-wire.ts'
 import { type OidcProvider, startOidcProvider } from '../support/oidc-provider.ts'
 import { type FakePerson, fakePerson } from '../support/person.ts'
 import { bareEnvironment, clientProfile, sourcePorts } from '../support/source-ports.ts'
@@ -33,7 +34,7 @@ async function signIn(
   const environment = bareEnvironment()
   const secrets = { SECRET: server.clientSecret, ...server.privateKeys }
   // What is sent takes real time: the clock of the sign-in must not make it late.
-  const send = createSend({ environment, clock: fakeClock() })
+  const send = createSend({ environment, clock: fakeClock(), directWire })
   const { source: _, token_endpoint: __, client_secret: ___, ...common } = clientProfile()
   const profile: DeviceCodeProfile = {
     ...common,
@@ -65,7 +66,8 @@ async function signIn(
 }
 
 let before = 0
-const polls = (): number => server.requests.slice(before).filter(each => each === 'POST /token').length
+const polls = async (): Promise<number> =>
+  (await server.requests()).slice(before).filter(each => each === 'POST /token').length
 
 const methods: [client: string, given: Partial<DeviceCodeProfile>][] = [
   ['public', { client_auth: 'none' }],
@@ -74,7 +76,7 @@ const methods: [client: string, given: Partial<DeviceCodeProfile>][] = [
   ['pk-ES256', { client_auth: 'private_key_jwt', private_key: { env: 'ES256' } }],
 ]
 test.each(methods)('a person signs in on another device, for client %s: %j', async (client_id, given) => {
-  before = server.requests.length
+  before = (await server.requests()).length
   const person = fakePerson()
   const token = await signIn({ client_id, ...given }, person, async () => {
     const [, page = '', code = ''] = /open (\S+) on any device[^:]*:\s+(\S+)/.exec(person.told) ?? []
@@ -85,12 +87,14 @@ test.each(methods)('a person signs in on another device, for client %s: %j', asy
   })
   expect(await server.clientOf(token.accessToken.expose())).toBe(client_id)
   expect(token.refreshToken).toBeDefined()
-  expect(polls()).toBe(2)
-  expect(server.requests.slice(before).filter(each => each.includes('/device/auth'))).toHaveLength(1)
+  expect(await polls()).toBe(2)
+  expect((await server.requests()).slice(before).filter(each => each.includes('/device/auth'))).toHaveLength(
+    1,
+  )
 })
 
 test('the address with the code in it needs no typing', async () => {
-  before = server.requests.length
+  before = (await server.requests()).length
   const person = fakePerson()
   const token = await signIn({ client_id: 'public', client_auth: 'none' }, person, () => {
     const [complete = ''] = /\S+user_code=\S+/.exec(person.told) ?? []
@@ -100,12 +104,12 @@ test('the address with the code in it needs no typing', async () => {
 })
 
 test('a person who refuses is believed at once', async () => {
-  before = server.requests.length
+  before = (await server.requests()).length
   const person = fakePerson()
   const failed = signIn({ client_id: 'public', client_auth: 'none' }, person, () => {
     const [complete = ''] = /\S+user_code=\S+/.exec(person.told) ?? []
     return webPerson().visit(complete, { click: 'Cancel' })
   })
   await expect(failed).rejects.toMatchObject({ code: 'access_denied' })
-  expect(polls()).toBe(2)
+  expect(await polls()).toBe(2)
 })

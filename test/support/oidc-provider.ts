@@ -33,7 +33,7 @@ export interface OidcProvider {
   /** PEM, by the algorithm that the client `pk-ALG` must sign with. */
   readonly privateKeys: Readonly<Record<string, string>>
   /** Paths of the requests, with their methods, in order. */
-  readonly requests: readonly string[]
+  requests(): Promise<readonly string[]>
   /** The `client_id` of an access token of ours; `undefined` for one that was not given here. */
   clientOf(accessToken: string): Promise<string | undefined>
   /** What an access token or a refresh token of ours is, here and now; `undefined` for one that does not live. */
@@ -49,7 +49,12 @@ const anonymousSecret = 'known to this server alone, which puts it in'
 const issuedForSeconds = 600
 
 /** @param certificates - Of the TLS listener; its authority also vouches for the client `mtls`. */
-export async function startOidcProvider(certificates: Certificates): Promise<OidcProvider> {
+export async function startOidcProvider(
+  certificates: Pick<Certificates, 'ca' | 'server'>,
+): Promise<OidcProvider> {
+  if ('bun' in process.versions) {
+    return (await import('./remote-oidc-provider.ts')).startRemoteOidcProvider(certificates)
+  }
   const { default: OidcProviderClass, errors } = await quietly(() => import('oidc-provider'))
   // Read from their PEM: Node 20 can wait for itself for ever when a key fresh from its generator is exported as a JWK.
   const read = ({ privateKey }: { privateKey: KeyObject }) =>
@@ -230,7 +235,7 @@ export async function startOidcProvider(certificates: Certificates): Promise<Oid
     tlsIssuer,
     clientSecret,
     privateKeys,
-    requests,
+    requests: async () => requests,
     async clientOf(accessToken) {
       for (const provider of [atPlain, atSecure]) {
         for (const kind of [provider.ClientCredentials, provider.AccessToken]) {

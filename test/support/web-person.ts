@@ -31,6 +31,8 @@ export function webPerson({ ca }: { ca?: string } = {}): WebPerson {
       method: form === undefined ? 'GET' : 'POST',
       redirect: 'manual',
       dispatcher,
+      // Bun's, which knows no dispatcher.
+      ...(ca === undefined ? {} : { tls: { ca } }),
       headers: { accept: 'text/html', ...(cookie === '' ? {} : { cookie }) },
       ...(form === undefined ? {} : { body: form }),
     })
