@@ -41,8 +41,8 @@ export const define: Define = (program, run) => {
 export function printToken(name: string, options: GetOptions): Work {
   return async context => {
     const { app, clock, signal } = context
-    const output = outputs.find(known => known === options.output)
-    if (output === undefined) {
+    const output = options.output as Output
+    if (!outputs.includes(output)) {
       throw new TokctlError('usage', `--output: "${options.output.slice(0, 40)}" is not a form of output`, {
         hint: `write one of: ${outputs.join(', ')}`,
       })

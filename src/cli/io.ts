@@ -31,7 +31,7 @@ export function readEnvironment(script: string | undefined): Environment {
     // The directory was removed under us; only relative paths would need it.
   }
   // A relative one would be another place in each directory, a cloned repository among them.
-  const home = [env['HOME'], env['USERPROFILE']].find(path => path && isAbsolute(path)) ?? systemHome() ?? ''
+  const home = absolute(env['HOME']) ?? absolute(env['USERPROFILE']) ?? systemHome() ?? ''
   return {
     env,
     platform,
@@ -43,6 +43,10 @@ export function readEnvironment(script: string | undefined): Environment {
     self:
       script === undefined ? [execPath] : [execPath, ...execArgv.filter(option => !debugs(option)), script],
   }
+}
+
+function absolute(path: string | undefined): string | undefined {
+  return path && isAbsolute(path) ? path : undefined
 }
 
 function systemHome(): string | undefined {

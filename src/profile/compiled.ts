@@ -71,9 +71,10 @@ export function readCompiled(
   if (!bytes.subarray(0, head.length).equals(head)) return undefined
   if (!bytes.subarray(head.length, bodyAt).equals(source.bytes)) return undefined
   const storeEnd = bytes.indexOf('\n', bodyAt + 1)
-  const store = storeKinds.find(kind => kind === bytes.toString('latin1', bodyAt + 1, storeEnd))
+  const store = bytes.toString('latin1', bodyAt + 1, storeEnd) as StoreKind
   const count = countAtEnd(bytes.toString('latin1', Math.max(storeEnd, bytes.length - 24)))
-  if (bytes[bodyAt] !== 0x0a || storeEnd < 0 || store === undefined || count === undefined) return undefined
+  if (bytes[bodyAt] !== 0x0a || storeEnd < 0 || !storeKinds.includes(store) || count === undefined)
+    return undefined
 
   const profileLines = (): string[] | undefined => {
     const lines = bytes.toString('utf8', storeEnd + 1).split('\n')

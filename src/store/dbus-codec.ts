@@ -83,7 +83,8 @@ function alignmentOf(code: string): number {
   return '({xt'.includes(code) ? 8 : 4
 }
 
-// Both run once or twice in a process: few functions, each short, and no table to walk, are what is soonest done.
+// Both run once or twice in a process: few functions of ours, and none of the language that is written in JavaScript
+// itself, are what is soonest done.
 
 class Writer {
   #bytes = Buffer.alloc(512)
@@ -202,11 +203,17 @@ class Reader {
     if (code === 'a') return this.#array(of[0]!, depth + 1)
     if (of.length > 0) {
       this.take(0, 8)
-      return of.map(type => this.value(type, depth + 1))
+      return this.values(of, depth + 1)
     }
     const [bytes, accessor] = numbers[code]!
     const start = this.take(bytes, bytes)
     return this.#bytes[`read${accessor}`](start)
+  }
+
+  values(types: readonly Type[], depth: number): Value[] {
+    const values: Value[] = []
+    for (let i = 0; i < types.length; i++) values.push(this.value(types[i]!, depth))
+    return values
   }
 
   variant(depth: number): Variant {
@@ -242,7 +249,7 @@ function uint32At(bytes: Buffer, at: number): number {
  */
 export function decodeValues(signature: string, buffer: Buffer): Value[] {
   const reader = new Reader(buffer, 0)
-  const values = parseSignature(signature).map(type => reader.value(type, 0))
+  const values = reader.values(parseSignature(signature), 0)
   if (reader.at !== buffer.length) throw malformed('bytes left over')
   return values
 }

@@ -45,23 +45,29 @@ export interface Bus {
  * @see D-Bus specification, "Server Addresses"
  */
 export function parseAddresses(text: string, runtimeDir: string | undefined): BusAddress[] {
-  return text.split(';').flatMap(address => {
-    if (!address.startsWith('unix:')) return []
-    const values: { [key: string]: string } = {}
-    try {
-      for (const pair of address.slice('unix:'.length).split(',')) {
-        const at = pair.indexOf('=')
-        const value = pair.slice(at + 1)
-        if (at > 0) values[pair.slice(0, at)] ??= value.includes('%') ? decodeURIComponent(value) : value
-      }
-    } catch {
-      return []
-    }
-    const { path, abstract, runtime, guid } = values
+  const addresses: BusAddress[] = []
+  for (const address of text.split(';')) {
+    const { path, abstract, runtime, guid } = valuesOf(address)
     const found =
       path || (abstract && `\0${abstract}`) || (runtime === 'yes' && runtimeDir ? `${runtimeDir}/bus` : '')
-    return found ? [{ path: found, guid: guid || undefined }] : []
-  })
+    if (found) addresses.push({ path: found, guid: guid || undefined })
+  }
+  return addresses
+}
+
+function valuesOf(address: string): { readonly [key: string]: string } {
+  const values: { [key: string]: string } = {}
+  if (!address.startsWith('unix:')) return values
+  try {
+    for (const pair of address.slice('unix:'.length).split(',')) {
+      const at = pair.indexOf('=')
+      const value = pair.slice(at + 1)
+      if (at > 0) values[pair.slice(0, at)] ??= value.includes('%') ? decodeURIComponent(value) : value
+    }
+    return values
+  } catch {
+    return {}
+  }
 }
 
 // Whoever listens is given secrets, and EXTERNAL tells the server who we are, not us who it is. So a socket file must belong
@@ -70,9 +76,13 @@ export function parseAddresses(text: string, runtimeDir: string | undefined): Bu
 function refuseForeign({ path, guid }: BusAddress, uid: number | undefined): void {
   if (path.startsWith('\0')) {
     if (guid === undefined) throw new DBusError('unsafe', `${path.slice(1)} comes without a guid`)
-  } else if ([lstatSync(path), statSync(path)].some(found => found.uid !== 0 && found.uid !== uid)) {
+  } else if (isForeign(lstatSync(path).uid, uid) || isForeign(statSync(path).uid, uid)) {
     throw new DBusError('unsafe', `${path} belongs to another user`)
   }
+}
+
+function isForeign(owner: number, uid: number | undefined): boolean {
+  return owner !== 0 && owner !== uid
 }
 
 interface Waiter {

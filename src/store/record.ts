@@ -82,7 +82,10 @@ export function decodeRecord(text: Secret): CacheRecord | 'newer' | undefined {
       typeof refresh_token === 'string' && refresh_token !== '' ? new Secret(refresh_token) : undefined,
     ...(typeof dpop_key === 'string' ? { dpopKey: new Secret(dpop_key) } : {}),
     ...(typeof seed === 'string' ? { seed } : {}),
-    rejected: Array.isArray(rejected) ? rejected.filter(digest => typeof digest === 'string') : [],
+    rejected:
+      Array.isArray(rejected) && rejected.length > 0
+        ? rejected.filter(digest => typeof digest === 'string')
+        : [],
     ...(typeof renewal_key === 'string' && isInstant(renewal_at)
       ? { renewal: { key: new Secret(renewal_key), at: renewal_at } }
       : {}),

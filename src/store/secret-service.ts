@@ -299,23 +299,22 @@ function refusePrompt(prompt: string): void {
 
 /** Reads the item that was modified last; `undefined` where one of them went away meanwhile. */
 async function newest(ask: Ask, { unlocked, session }: Found): Promise<Buffer | undefined> {
+  const item = {
+    interface: 'org.freedesktop.Secret.Item',
+    member: 'GetSecret',
+    signature: 'o',
+    body: [session],
+  }
+  const secretOf = async (path: string): Promise<Buffer> => {
+    const [secret] = await ask({ path, ...item }, '(oayays)')
+    return (secret as Value[])[2] as Buffer
+  }
   try {
+    if (unlocked.length === 1) return await secretOf(unlocked[0]!)
     const items = await Promise.all(
       unlocked.map(async path => {
-        const [secret, modified] = await Promise.all([
-          ask(
-            {
-              path,
-              interface: 'org.freedesktop.Secret.Item',
-              member: 'GetSecret',
-              signature: 'o',
-              body: [session],
-            },
-            '(oayays)',
-          ),
-          unlocked.length > 1 ? property(ask, path, 'Item', 'Modified') : 0n,
-        ])
-        return { value: (secret[0] as Value[])[2] as Buffer, modified: modified as bigint }
+        const [value, modified] = await Promise.all([secretOf(path), property(ask, path, 'Item', 'Modified')])
+        return { value, modified: modified as bigint }
       }),
     )
     return items.reduce((best, item) => (item.modified > best.modified ? item : best)).value
