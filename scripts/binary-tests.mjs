@@ -33,7 +33,6 @@ export const filesNotRun = [
   ['test/contract/supply-chain.test.ts', 'is about the npm package'],
   ['test/contract/pipelines.test.ts', 'is about workflows and scripts'],
   ['test/contract/man.test.ts', 'is about a page that is the same for both'],
-  ['test/contract/rules.test.ts', 'is about a source that Bun runs from within'],
   ['test/stories/demo.test.ts', 'starts a script that starts the program on Node'],
   ['test/unit/hit-path.test.ts', 'is about the files that Node reads'],
   ['test/unit/floors.test.ts', 'is about the sources, and runs nothing of them'],
