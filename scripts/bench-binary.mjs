@@ -11,7 +11,7 @@ const slowMs = 500
 /** Told under the table of a row that is not reached. */
 export const binaryCauses = {
   oneFile:
-    'The one file, in milliseconds of processor: the runtime alone 6.8 of 12.7 (`secret-tool` 10.4, on the same busy machine), `node:fs` 1.0, ours 2.9; the file store wants WebCrypto (0.8), the Secret Service a conversation of 2.0. The bus and the keyring take 1.7 for it and 5.7 for `secret-tool`. CONTRIBUTING has what was tried, and the next step.',
+    'The one file, in milliseconds of processor: the runtime alone 6.3 of 11.5 (`secret-tool` 9.0, on the same busy machine), `node:fs` 1.0, ours 2.2; the file store wants WebCrypto (0.8), the Secret Service a conversation of 2.0. The bus and the keyring take 1.7 for it and 5.7 for `secret-tool`. CONTRIBUTING has what was tried, and the next step.',
 }
 
 /** Adds the rows; `bench` has what all rows are taken with. */
