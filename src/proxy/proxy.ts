@@ -109,6 +109,8 @@ async function listen(
   const peerUser = createPeerLookup()
   /** Connections of which it is not known yet whose they are. */
   const strangers = new Map<Duplex, Promise<void>>()
+  /** Connections that Node's server has let go. */
+  const upgraded = new Set<Duplex>()
   let admission: Admission = { hosts: undefined, clientSecret: route.clientSecret }
 
   const server = createServer({
@@ -223,7 +225,8 @@ async function listen(
   }
 
   function upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): void {
-    socket.on('error', () => {})
+    upgraded.add(socket)
+    socket.on('error', () => {}).on('close', () => upgraded.delete(socket))
     onceKnown(socket, () => {
       if (interruptsAnswer(socket)) return void addOne(metrics.refused, 'framing')
       const refusal = refusalOf(incoming, admission) ?? upgradeRefusal(incoming)
@@ -286,6 +289,7 @@ async function listen(
       server.closeIdleConnections()
       const limit = setTimeout(() => {
         for (const exchange of exchanges) exchange.abort()
+        for (const socket of upgraded) socket.destroy()
         server.closeAllConnections()
       }, limits.drainMs)
       await closed

@@ -747,6 +747,27 @@ describe('what it says of itself', () => {
     await expect(bodyOf(incoming)).rejects.toThrow('aborted')
   })
 
+  test('closing ends a WebSocket too, once its limit is over', async () => {
+    const upstream = await startUpstream(() => {})
+    upstream.server.on('upgrade', (_, socket) => {
+      socket
+        .resume()
+        .on('error', () => {})
+        .on('end', () => upstream.server.emit('gone'))
+      socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+    })
+    const proxy = await proxyBefore(upstream.origin, scriptedTokens(), { limits: { drainMs: 100 } })
+    const socket = connect(proxy.port, '127.0.0.1').on('error', () => {})
+    onTestFinished(() => void socket.destroy())
+    socket.write(
+      `GET / HTTP/1.1\r\nHost: 127.0.0.1:${proxy.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+    )
+    await once(socket, 'data')
+    const gone = once(upstream.server, 'gone')
+    await proxy.close()
+    await gone
+  })
+
   test('what runs has ten seconds to end', () => {
     expect(proxyLimits.drainMs).toBe(10_000)
   })
