@@ -22,7 +22,7 @@ import type { Upstream } from './source/upstream-pool.ts'
 import type { DirectWire } from './source/wire.ts'
 import type { Credentials } from './store/credentials.ts'
 import type { Journal } from './store/journal.ts'
-import type { OpenSealed } from './store/seal-head.ts'
+import type { OpenSealed, Sealer } from './store/seal-head.ts'
 import type { OpenSocket } from './store/socket.ts'
 import type { Store } from './store/store.ts'
 import { openStore, storeKind } from './store/stores.ts'
@@ -42,6 +42,7 @@ export interface AppOptions {
   /** @see OpenStoreOptions.blockingSocket */
   blockingSocket?(): Promise<OpenSocket | undefined>
   readonly openSealed?: OpenSealed | undefined
+  readonly sealer?: (() => Promise<Sealer>) | undefined
   /** The kernel's lock, as this runtime calls it; `undefined` where it cannot. */
   lockCalls(): Promise<LockCalls | undefined>
   /** HTTP without a proxy in between, as this runtime does it; `node:http` without it. */
@@ -131,7 +132,7 @@ const keychainMs = 2000
 /** Builds store, source and manager for a profile when they are asked for. */
 export function createApp(options: AppOptions): App {
   const { environment, clock, configFlag, storeFlag, notices, renewLater } = options
-  const { lockCalls, blockingSocket, openSealed, directWire } = options
+  const { lockCalls, blockingSocket, openSealed, sealer, directWire } = options
   const stateDir = openStateDir(environment)
   const outcomes = openOutcomes(stateDir, environment.pid)
   const stores = new Map<string, Promise<Store>>()
@@ -188,6 +189,7 @@ export function createApp(options: AppOptions): App {
         timeoutMs,
         ...(blockingSocket === undefined ? {} : { blockingSocket }),
         openSealed,
+        sealer,
         warn: notices.warn,
         trace: notices.trace,
       })
@@ -340,7 +342,11 @@ export function createApp(options: AppOptions): App {
       // A project's is found again from the working directory, and only while it is trusted.
       renewLater(profile.name.includes('@') ? undefined : chosen?.file, profile.name, force),
     journal,
-    newEtag: async () => (await import('node:crypto')).randomBytes(12).toString('base64url'),
+    async newEtag() {
+      const random =
+        sealer === undefined ? (await import('node:crypto')).randomBytes(12) : (await sealer()).random(12)
+      return random.toString('base64url')
+    },
     digest: async (secret: Secret) =>
       (await import('node:crypto')).createHash('sha256').update(secret.expose()).digest('hex'),
     notices,

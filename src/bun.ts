@@ -14,6 +14,7 @@ void main({
       : (await import('./core/lock-calls.ts')).systemLockCalls(platform),
   blockingSocket: async platform => (await import('./store/blocking-socket.ts')).blockingSockets(platform),
   openSealed,
+  sealer: async () => (await import('./store/web-seal.ts')).webSealer,
   // It was built to compile later than usual: what has ended after 15 ms is done sooner without.
   compileSooner: () => Bun.unsafe.setJITPolicy(1),
   directWire: async (...request) => (await import('./source/send-by-socket.ts')).socketWire(...request),

@@ -150,6 +150,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
     },
     blockingSocket: () => blockingSocket(environment.platform),
     openSealed: runtime.openSealed,
+    sealer: runtime.sealer,
     lockCalls: () => runtime.lockCalls(environment.platform, environment.arch),
     directWire: runtime.directWire,
     async renewLater(configFile, profile, force) {

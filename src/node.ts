@@ -11,6 +11,7 @@ export function main({ script, saveCodeCache }: { script: string; saveCodeCache(
     lockCalls: async (platform, arch) => (await import('./core/lock-addon.ts')).loadLockAddon(platform, arch),
     blockingSocket: async () => undefined,
     openSealed: undefined,
+    sealer: undefined,
     compileSooner() {},
     directWire: undefined,
     saveCodeCache,

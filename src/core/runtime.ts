@@ -1,5 +1,5 @@
 import type { DirectWire } from '../source/wire.ts'
-import type { OpenSealed } from '../store/seal-head.ts'
+import type { OpenSealed, Sealer } from '../store/seal-head.ts'
 import type { OpenSocket } from '../store/socket.ts'
 import type { LockCalls } from './lock.ts'
 
@@ -17,6 +17,8 @@ export interface Runtime {
   blockingSocket(platform: string): Promise<OpenSocket | undefined>
   /** Opens a sealed file without a module to load; `undefined` where that is no gain. */
   readonly openSealed: OpenSealed | undefined
+  /** Seals one without a module to load; `undefined` where that is no gain. */
+  readonly sealer: (() => Promise<Sealer>) | undefined
   /** Told by what stays and has much to do: compile it as early as the runtime would by itself. */
   compileSooner(): void
   /** HTTP without a proxy in between; `undefined` where `node:http` does it best. */

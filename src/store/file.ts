@@ -12,7 +12,7 @@ import type { StateDir } from '../core/state-dir.ts'
 import { fileNameOf, keyOfFileName } from './file-name.ts'
 import { keySource } from './key-file.ts'
 import { refuseEmpty } from './refuse-empty.ts'
-import type { OpenSealed, Unsealable } from './seal-head.ts'
+import type { OpenSealed, Sealer, Unsealable } from './seal-head.ts'
 import type { Store, StoreKey } from './store.ts'
 import { cannot, oursAlone, readTrusted } from './trusted-file.ts'
 
@@ -24,13 +24,15 @@ export interface FileStoreOptions {
   readonly keepsRefreshTokens: boolean
   /** How a runtime opens a file sooner than `seal.ts` does; what it does not open, that one looks into. */
   readonly openSealed?: OpenSealed | undefined
+  /** How a runtime seals sooner than `seal.ts` does. */
+  readonly sealer?: (() => Promise<Sealer>) | undefined
   /** Told of files that are damaged: they read as nothing kept, and the next write replaces them. */
   trace(message: string): void
 }
 
 /** Keeps one sealed file per key in `records/`. Makes nothing before the first write. */
 export function fileStore(options: FileStoreOptions): Store {
-  const { environment, stateDir, keepsRefreshTokens, openSealed, trace } = options
+  const { environment, stateDir, keepsRefreshTokens, openSealed, sealer, trace } = options
   const source = keySource(environment, stateDir)
   const trust = oursAlone(environment)
   const pathOf = (key: StoreKey): string => stateDir.file('records', `${fileNameOf(key)}.sealed`)
@@ -68,6 +70,19 @@ export function fileStore(options: FileStoreOptions): Store {
     )
   }
 
+  async function sealAfterLooking(
+    bytes: Buffer,
+    key: StoreKey,
+    value: Secret,
+    path: string,
+    before: Buffer | undefined,
+  ): Promise<Buffer> {
+    const { inspectSeal, seal, sealingKey } = await import('./seal.ts')
+    const sealing = sealingKey(bytes)
+    if (before !== undefined) refuseOthers(path, inspectSeal(sealing, before))
+    return seal(sealing, key, value)
+  }
+
   return {
     kind: 'file',
     shared: true,
@@ -95,13 +110,11 @@ export function fileStore(options: FileStoreOptions): Store {
       const before = read(path)
       const bytes = before === undefined ? await source.loadOrMake() : source.load()
       if (bytes === undefined) throw missingKey(path)
-      const { inspectSeal, seal, sealingKey } = await import('./seal.ts')
-      const sealing = sealingKey(bytes)
-      if (before !== undefined) refuseOthers(path, inspectSeal(sealing, before))
-      const sealed = seal(sealing, key, value)
+      const sealed = await (await sealer?.())?.seal(bytes, key, value, before)
+      const whole = sealed ?? (await sealAfterLooking(bytes, key, value, path, before))
       stateDir.ensure('records')
       try {
-        writeFileAtomic(path, sealed, environment.pid)
+        writeFileAtomic(path, whole, environment.pid)
       } catch (error) {
         throw cannot('write', path, error)
       }

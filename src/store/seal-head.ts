@@ -25,6 +25,21 @@ export type Unsealable = 'damaged' | 'other_key' | 'newer'
  */
 export type OpenSealed = (key: Uint8Array, label: Label, sealed: Buffer) => Promise<Secret | undefined>
 
+/** Seals without a module to load. */
+export interface Sealer {
+  /**
+   * @param key - 32 bytes.
+   * @param before - What lies there.
+   * @returns `undefined` where that is not of this key and version: it may not be replaced without another look.
+   */
+  seal(key: Uint8Array, label: Label, text: Secret, before: Buffer | undefined): Promise<Buffer | undefined>
+  /** Bytes that nobody can guess. */
+  random(count: number): Buffer
+}
+
+/** Enciphered, its first 8 bytes tell keys apart without telling anything of them. */
+export const keyIdBlock = 'tokctl key id 16'
+
 const magic = Buffer.from('tokctl\0')
 const version = 1
 export const headBytes = 32

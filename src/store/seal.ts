@@ -4,6 +4,7 @@ import {
   authenticated,
   headBytes,
   inspectHead,
+  keyIdBlock,
   type Label,
   tagBytes,
   type Unsealable,
@@ -21,7 +22,7 @@ export interface SealingKey {
 export function sealingKey(bytes: Buffer): SealingKey {
   // A check value as hardware security modules use it. A hash would load a second algorithm on the path of every hit.
   const cipher = createCipheriv('aes-256-ecb', bytes, null)
-  return { bytes, id: cipher.update('tokctl key id 16').subarray(0, 8) }
+  return { bytes, id: cipher.update(keyIdBlock).subarray(0, 8) }
 }
 
 /** A key that nobody had before. */

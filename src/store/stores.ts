@@ -2,7 +2,7 @@ import type { Environment } from '../core/environment.ts'
 import { printable, TokctlError } from '../core/errors.ts'
 import type { StateDir } from '../core/state-dir.ts'
 import { type StoreKind, storeKinds } from '../profile/profile.ts'
-import type { OpenSealed } from './seal-head.ts'
+import type { OpenSealed, Sealer } from './seal-head.ts'
 import type { OpenSocket } from './socket.ts'
 import type { Store } from './store.ts'
 
@@ -24,6 +24,7 @@ export interface OpenStoreOptions {
    */
   blockingSocket?(): Promise<OpenSocket | undefined>
   readonly openSealed?: OpenSealed | undefined
+  readonly sealer?: (() => Promise<Sealer>) | undefined
   /** Told, once per state directory, that files were taken for want of a keychain. */
   warn(message: string): void
   /** Told of what reads as nothing kept; for `--verbose`. */
@@ -80,13 +81,14 @@ async function openKeychain(options: OpenStoreOptions): Promise<Store> {
 }
 
 async function openFile(options: OpenStoreOptions, keepsRefreshTokens: boolean): Promise<Store> {
-  const { environment, stateDir, trace = () => {}, openSealed } = options
+  const { environment, stateDir, trace = () => {}, openSealed, sealer } = options
   return (await import('./file.ts')).fileStore({
     environment,
     stateDir,
     keepsRefreshTokens,
     trace,
     openSealed,
+    sealer,
   })
 }
 

@@ -6,9 +6,10 @@ import { Secret } from '../../src/core/secret.ts'
 import { fileStore } from '../../src/store/file.ts'
 import { nativeKeychain } from '../../src/store/keychain-native.ts'
 import { memoryStore } from '../../src/store/memory.ts'
-import type { OpenSealed } from '../../src/store/seal-head.ts'
+import type { OpenSealed, Sealer } from '../../src/store/seal-head.ts'
 import { secretService } from '../../src/store/secret-service.ts'
 import type { Store, StoreKey } from '../../src/store/store.ts'
+import { webSealer } from '../../src/store/web-seal.ts'
 import { openSealed } from '../../src/store/web-unseal.ts'
 import { busSockets } from '../support/bus-sockets.ts'
 import { type Keyring, keyringMissing, startKeyring } from '../support/keyring.ts'
@@ -25,9 +26,13 @@ beforeAll(async () => {
 })
 afterAll(() => keyring?.stop())
 
-function files(env: Record<string, string> = {}, openSealed?: OpenSealed): () => Store {
+function files(
+  env: Record<string, string> = {},
+  openSealed?: OpenSealed,
+  sealer?: () => Promise<Sealer>,
+): () => Store {
   const { environment, stateDir } = scratchState(env)
-  return () => fileStore({ environment, stateDir, keepsRefreshTokens: true, openSealed, trace() {} })
+  return () => fileStore({ environment, stateDir, keepsRefreshTokens: true, openSealed, sealer, trace() {} })
 }
 
 function native(maxItemBytes: number): () => Store {
@@ -47,6 +52,8 @@ const makers: [name: string, make: () => (() => Store) | Promise<() => Store>][]
   ],
   ['file, key made beside it', () => files()],
   ['file, opened by WebCrypto', () => files({}, openSealed)],
+  ['file, sealed by WebCrypto', () => files({}, undefined, async () => webSealer)],
+  ['file, by WebCrypto alone', () => files({}, openSealed, async () => webSealer)],
   ['file, TOKCTL_STORE_KEY', () => files({ TOKCTL_STORE_KEY: randomBytes(32).toString('base64') })],
   [
     'file, TOKCTL_STORE_KEY_FILE',

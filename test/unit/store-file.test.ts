@@ -23,10 +23,14 @@ import { fileNameOf, keyOfFileName } from '../../src/store/file-name.ts'
 import { newSealingKey, seal, sealingKey, unseal } from '../../src/store/seal.ts'
 import type { Store, StoreKey } from '../../src/store/store.ts'
 import { cannot } from '../../src/store/trusted-file.ts'
+import { webSealer } from '../../src/store/web-seal.ts'
 import { scratchState } from '../support/state.ts'
 import { buildStoreWorker, startStoreWorker } from '../support/store-process.ts'
 
 const corp: StoreKey = { kind: 'profile', name: 'corp' }
+
+/** As the runtime that runs this test seals. */
+const sealer = 'bun' in process.versions ? async () => webSealer : undefined
 
 function opened(env: Record<string, string> = {}): {
   store: Store
@@ -42,6 +46,7 @@ function opened(env: Record<string, string> = {}): {
       environment: { ...environment, env: { ...environment.env, ...env } },
       stateDir,
       keepsRefreshTokens: true,
+      sealer,
       trace: message => traces.push(message),
     })
   return { store: reopen(), path, sealed: join(path, 'records', 'profile-corp.sealed'), traces, reopen }
@@ -134,6 +139,22 @@ describe('file names', () => {
     expect(keyOfFileName('other-corp')).toBeUndefined()
     expect(keyOfFileName('profile-%ff')).toBeUndefined()
   })
+})
+
+test('what WebCrypto seals opens like anything else, under its own key and label alone', async () => {
+  for (const text of ['a', 'ü\u0000€', 'x'.repeat(100_000)]) {
+    const key = newSealingKey()
+    const made = await webSealer.seal(key.bytes, corp, new Secret(text), undefined)
+    const found = unseal(key, corp, made!)
+    expect(found instanceof Secret && found.expose()).toBe(text)
+    expect(unseal(key, { ...corp, name: 'other' }, made!)).toBe('damaged')
+    expect(unseal(newSealingKey(), corp, made!)).toBe('other_key')
+    const again = await webSealer.seal(key.bytes, corp, new Secret(text), seal(key, corp, new Secret('b')))
+    expect(again?.equals(made!)).toBe(false)
+    expect(again?.subarray(0, 16)).toEqual(made?.subarray(0, 16))
+    const others = seal(newSealingKey(), corp, new Secret('b'))
+    expect(await webSealer.seal(key.bytes, corp, new Secret(text), others)).toBeUndefined()
+  }
 })
 
 test('reading makes nothing, writing makes files that are ours alone', async () => {
