@@ -1,10 +1,6 @@
 // `npm run build:binary [-- --all | TARGET…]`: the program and its runtime as one file, compiled by Bun.
 //   dist/bin/tokctl          for this machine, and beside it the names that other tools call, as links
 //   dist/bin/tokctl-TARGET   for another one; its runtime comes from the npm registry, as the one for this machine did
-//
-// The runtime in it would do what its own variables say before any line of ours runs: be Bun itself (BUN_BE_BUN), load code
-// (BUN_OPTIONS), open a debugger (BUN_INSPECT), tell each request with its headers (BUN_CONFIG_VERBOSE_FETCH). No option of
-// the compiler keeps it from that. So their names are made such as no variable can have.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
@@ -23,6 +19,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { installedBun } from './installed-bun.mjs'
+import { ownRuntime } from './own-runtime.mjs'
 import { signAdHoc } from './sign-mach-o.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -46,15 +43,6 @@ const keychains = {
   'darwin-arm64': '@napi-rs/keyring-darwin-arm64',
   'windows-x64': '@napi-rs/keyring-win32-x64-msvc',
 }
-/** `BUN_`, as x86-64 compares it: cmpb $imm8,disp8(%reg), a jump after each. */
-const prefixOnX64 =
-  /\x80[\x38-\x3f]\x24?B[\s\S]{2,8}?\x80[\x78-\x7f]\x24?\x01U[\s\S]{2,8}?\x80[\x78-\x7f]\x24?\x02N[\s\S]{2,8}?\x80[\x78-\x7f]\x24?\x03_/g
-/**
- * The engine's defaults for a thread that readies 32 blocks of its heap once 64 are in use, as x86-64 stores both at once:
- * movabs $imm64,%reg. A hit has ended before that pays; where several start at once, it costs each a tenth of its time.
- */
-const readiedOnX64 = /\x48[\xb8-\xbf]\x20\0\0\0\x40\0\0\0/g
-const neverReadied = 0x7fffffff
 const helpers = ['cargo-credential', 'docker-credential', 'git-credential', 'terraform-credentials']
 
 const scratch = mkdtempSync(join(tmpdir(), 'tokctl-binary-'))
@@ -92,7 +80,7 @@ function compile(target, file) {
   const compiler = runtimeFile(thisMachine())
   const keychain = keychains[target] && nativeFile(unpacked(keychains[target]))
   const runtime = join(scratch, fileName(target, target))
-  writeFileSync(runtime, withoutVariables(readFileSync(runtimeFile(target)), target))
+  writeFileSync(runtime, ownRuntime(readFileSync(runtimeFile(target)), target))
   chmodSync(runtime, 0o755)
   // Beside its place, so that whoever runs it meanwhile has the old file or the new one.
   const temporary = join(out, fileName(`.${target}.${process.pid}`, target))
@@ -176,56 +164,6 @@ function finish(target, file, keychain) {
     throw new Error(`${target}: the keychain is not in it`)
   // The compiler does so for arm64, and leaves here the runtime's own, which is not for these bytes.
   if (target === 'darwin-x64') writeFileSync(file, signAdHoc(readFileSync(file), 'tokctl'))
-}
-
-/** The runtime, with `=` as the first character of the names of its own variables: setenv(3) takes none such. */
-function withoutVariables(runtime, target) {
-  let renamed = 0
-  for (let at = runtime.indexOf('BUN_'); at >= 0; at = runtime.indexOf('BUN_', at + 1)) {
-    const name = /^BUN_[A-Z]\w*/.exec(runtime.toString('latin1', at, at + 40))?.[0]
-    // No variables, but a define, macros of its C compiler, and names in its own JavaScript, which `=` would break.
-    if (name === undefined || /^BUN_(ENV(?!_)|FFI_|WORKER_|PLUGIN_|TEST_)/.test(name)) continue
-    if (/[._]/.test(String.fromCharCode(runtime[at - 1]))) continue
-    runtime[at] = 0x3d
-    renamed++
-  }
-  const places = enginePrefixes(runtime, target)
-  if (places.length !== 1) throw new Error(`${target}: the engine's options are read in another way`)
-  places[0].rename()
-  // Speed alone depends on it: a runtime that does not have it so is taken as it is.
-  const readied = target.includes('x64') ? [...runtime.toString('latin1').matchAll(readiedOnX64)] : []
-  if (readied.length === 1) runtime.writeUInt32LE(neverReadied, readied[0].index + 6)
-  if (renamed < 100) throw new Error(`${target}: the runtime's variables are not where they were`)
-  return runtime
-}
-
-/** Where the code compares the prefix of the engine's own options, `BUN_JSC_`, which stands in it character by character. */
-function enginePrefixes(runtime, target) {
-  if (target.includes('x64')) {
-    return [...runtime.toString('latin1').matchAll(prefixOnX64)].map(({ index }) => ({
-      rename: () => runtime.writeUInt8(0x3d, runtime.indexOf('B', index)),
-    }))
-  }
-  // cmp wN, #imm12
-  const compares = (at, char) =>
-    at + 4 <= runtime.length && (runtime.readUInt32LE(at) & 0xfffffc1f) >>> 0 === compareWith(char)
-  const found = []
-  for (let at = 0; at + 4 <= runtime.length; at += 4) {
-    if (!compares(at, 'B')) continue
-    let last = at
-    for (const char of 'UN_JSC') {
-      last =
-        [4, 8, 12, 16, 20].map(further => last + further).find(next => compares(next, char)) ?? Number.NaN
-    }
-    if (Number.isNaN(last)) continue
-    const register = runtime.readUInt32LE(at) & 0x3e0
-    found.push({ rename: () => runtime.writeUInt32LE((compareWith('=') | register) >>> 0, at) })
-  }
-  return found
-}
-
-function compareWith(char) {
-  return (0x7100001f | (char.charCodeAt(0) << 10)) >>> 0
 }
 
 function linkHelpers() {
