@@ -154,6 +154,7 @@ async function crowds(n) {
       while (left-- > 0) {
         await pause(Math.max(0, crowdLifeS * 1000 - (Date.now() - home.family.at)))
         home.family.presented.clear()
+        home.family.refusals = 0
         const begins = performance.now()
         const all = Array.from({ length: 8 }, (_, i) =>
           start(home, ['get', 'me'], [], true, i === 7 && left % 20 === 0 ? stranger : tokctl),
@@ -169,7 +170,10 @@ async function crowds(n) {
         const dead = ended.filter(({ signal }) => signal === 'SIGKILL')
         row.kills += dead.length
         for (const { stderr } of ended) windowCrowd.push(...sealedAfter(stderr))
-        const isSealed = dead.some(({ stderr }) => sealedAfter(stderr).length > 0)
+        // A refusal is sealed too, of which a process that was killed then does not tell.
+        const untoldRefusals = home.family.refusals - ended.filter(toldRefusal).length
+        const sealedAndKilled = dead.filter(one => sealedAfter(one.stderr).length > 0 && !toldRefusal(one))
+        const isSealed = sealedAndKilled.length > untoldRefusals
         const alive = ended.filter(({ signal }) => signal === null)
         for (const { code, stderr } of alive) {
           if (stderr.includes('is damaged')) row.torn++
@@ -359,6 +363,7 @@ async function startServer() {
       made.onRequest?.()
       response.setHeader('content-type', 'application/json')
       if (sent !== family.newest) {
+        family.refusals++
         response.statusCode = 400
         response.end('{"error":"invalid_grant"}')
         return
@@ -388,6 +393,7 @@ async function startServer() {
         seeds: 0,
         rotations: 0,
         requests: 0,
+        refusals: 0,
         presented: new Map(),
         at: 0,
       }
@@ -409,6 +415,10 @@ function sealedAfter(stderr) {
   return [...stderr.matchAll(/sealed and on disk ([\d.]+) ms after its first byte/g)].map(([, ms]) =>
     Number(ms),
   )
+}
+
+function toldRefusal({ stderr }) {
+  return / directly: 400 in /.test(stderr)
 }
 
 function filesOf({ state }) {
