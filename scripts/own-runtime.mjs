@@ -1,6 +1,7 @@
 // The runtime in the one file would do what its own variables say before any line of ours runs: be Bun itself (BUN_BE_BUN), load
 // code (BUN_OPTIONS), open a debugger (BUN_INSPECT), tell each request with its headers (BUN_CONFIG_VERBOSE_FETCH). No option of
-// the compiler keeps it from that. So their names are made such as no variable can have.
+// the compiler keeps it from that. So their names are made such as no variable can have. And beside its own authorities it would
+// trust those that OpenSSL's variables and directories hold, which Node does not: the same profile is to trust the same ones.
 
 /** `BUN_`, as x86-64 compares it: cmpb $imm8,disp8(%reg), a jump after each. */
 const prefixOnX64 =
@@ -13,7 +14,7 @@ const readiedOnX64 = /\x48[\xb8-\xbf]\x20\0\0\0\x40\0\0\0/g
 const neverReadied = 0x7fffffff
 
 /**
- * A runtime that obeys no variable of its own, changed in place.
+ * A runtime that obeys no variable of its own, and trusts who Node trusts, changed in place.
  *
  * @param {Buffer} runtime - Bun for that machine
  * @param {string} target - as the compiler names it: `linux-x64`
@@ -21,6 +22,7 @@ const neverReadied = 0x7fffffff
  */
 export function ownRuntime(runtime, target) {
   renameVariables(runtime, target)
+  trustItsOwnAuthorities(runtime, target)
   if (target.includes('x64')) leaveHeapUnreadied(runtime)
   return runtime
 }
@@ -40,6 +42,25 @@ function renameVariables(runtime, target) {
   if (places.length !== 1) throw new Error(`${target}: the engine's options are read in another way`)
   places[0].rename()
   if (renamed < 100) throw new Error(`${target}: the runtime's variables are not where they were`)
+}
+
+function trustItsOwnAuthorities(runtime, target) {
+  for (const name of ['SSL_CERT_FILE', 'SSL_CERT_DIR']) {
+    for (const at of wholeTexts(runtime, name, target)) runtime[at] = 0x3d
+  }
+  // The empty path: any other might be there, in the directory that the program is started in if nowhere else.
+  for (const path of ['/etc/ssl/cert.pem', '/etc/ssl/certs']) {
+    for (const at of wholeTexts(runtime, path, target)) runtime[at] = 0
+  }
+}
+
+/** Where a text stands by itself, as C ends it. */
+function wholeTexts(runtime, text, target) {
+  const found = []
+  const whole = `\0${text}\0`
+  for (let at = runtime.indexOf(whole); at >= 0; at = runtime.indexOf(whole, at + 1)) found.push(at + 1)
+  if (found.length === 0) throw new Error(`${target}: the runtime's ${text} is not where it was`)
+  return found
 }
 
 // Speed alone depends on it: a runtime that does not have it so is left as it is.

@@ -1,9 +1,12 @@
+import { execFileSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { makeCertificates } from '../support/certificates.ts'
 import { type Corp, clientProfile, corp } from '../support/corp.ts'
 import { keyringMissing, startKeyring } from '../support/keyring.ts'
+import { rawAnswer, startRawServer } from '../support/raw-server.ts'
 import { oneFile, type RunResult, run, scratch, straced } from '../support/run.ts'
 
 const [file] = oneFile as [string]
@@ -104,6 +107,35 @@ describe('the runtime in it', () => {
     }
     expectUntouched(await ask(made, env))
     expect(readdirSync(into)).toEqual([])
+  })
+
+  test('trusts whom Node trusts: neither what variables of OpenSSL name nor what lies in its directories', async () => {
+    const certificates = makeCertificates()
+    onTestFinished(() => certificates.remove())
+    execFileSync('openssl', ['rehash', certificates.dir])
+    const answer = '{"access_token":"token-1","token_type":"Bearer"}'
+    const headers = { 'Content-Type': 'application/json' }
+    const server = await startRawServer(rawAnswer(200, headers, answer), certificates.server)
+    onTestFinished(() => server.close())
+    const config = clientProfile('corp', `https://localhost:${server.port}/token`)
+    const env = { CORP_SECRET: 'client-secret-canary' }
+
+    const at = scratch()
+    const log = join(at.path, 'strace.log')
+    const foreign = { ...env, SSL_CERT_FILE: certificates.caFile, SSL_CERT_DIR: certificates.dir }
+    const program = straced(log, '?open,openat', [], oneFile)
+    const refused = await run(['get', 'corp'], { at, config, env: foreign, program })
+    expect([refused.code, refused.stdout]).toEqual([5, ''])
+    expect(refused.stderr).toContain('is signed by an authority that is not trusted here')
+    expect(server.requests).toEqual([])
+    const opened = readFileSync(log, 'utf8')
+    expect(opened).toMatch(/"[^"]+"/)
+    expect(opened).not.toMatch(/\/(ssl|pki|certs)\//)
+    expect(opened).not.toContain(certificates.dir)
+
+    const trusting = { ...env, NODE_EXTRA_CA_CERTS: certificates.caFile }
+    const served = await run(['get', 'corp'], { config, env: trusting, program: oneFile })
+    expect([served.code, served.stdout, served.stderr]).toEqual([0, 'token-1\n', ''])
   })
 
   test('reads nothing of the directory it is in', async () => {
