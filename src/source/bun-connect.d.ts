@@ -15,7 +15,8 @@ declare namespace Bun {
     handshake?(socket: ClientSocket, success: boolean, error: Error | null): void
     data(socket: ClientSocket, chunk: Uint8Array): void
     drain(socket: ClientSocket): void
-    close(socket: ClientSocket): void
+    /** @param error - Why it was cut off; none where the other side ended it, with TLS's own words or without. */
+    close(socket: ClientSocket, error?: Error): void
     error(socket: ClientSocket, error: Error): void
     connectError(socket: ClientSocket, error: Error): void
   }

@@ -29,7 +29,7 @@ type State = 'head' | 'length' | 'rest' | 'chunk-size' | 'chunk' | 'chunk-end' |
 
 const statusLine = /^HTTP\/1\.[01] ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/
 const fieldLine = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t ]*([\t\x20-\x7e\x80-\xff]*)$/
-const chunkLine = /^([0-9a-fA-F]{1,12})[\t ]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/
+const chunkLine = /^0*([0-9a-fA-F]{1,16})(;[\t\x20-\x7e\x80-\xff]*)?$/
 const start = Buffer.from('HTTP/1.')
 
 /** Makes a reader for one answer to a request that was no HEAD. */
@@ -39,12 +39,16 @@ export function httpReader(events: HttpReaderEvents): HttpReader {
   let kept = Buffer.alloc(0)
   /** Bytes of the body, or of this chunk, that are still to come. */
   let left = 0
-  /** Bytes of heads, chunks' first lines and trailers. */
+  /** Bytes of this head, this chunk's first line, or the trailers. */
   let size = 0
+  /** Bytes of the extensions of all chunks. */
+  let extensions = 0
 
   function line(): string | undefined {
     const end = kept.indexOf(0x0a)
-    if (size + (end < 0 ? kept.length : end + 1) > maxHeaderBytes) throw fault('HPE_HEADER_OVERFLOW')
+    if (size + (end < 0 ? kept.length : end + 1) > maxHeaderBytes) {
+      throw fault(state === 'chunk-size' ? 'HPE_CHUNK_EXTENSIONS_OVERFLOW' : 'HPE_HEADER_OVERFLOW')
+    }
     if (end < 0) return undefined
     if (kept[end - 1] !== 0x0d) throw fault('HPE_CR_EXPECTED')
     size += end + 1
@@ -58,6 +62,7 @@ export function httpReader(events: HttpReaderEvents): HttpReader {
 
   function readHead(): boolean {
     if (status === 0) {
+      skipEmptyLines()
       const known = Math.min(kept.length, start.length)
       if (!kept.subarray(0, known).equals(start.subarray(0, known))) throw fault('HPE_INVALID_CONSTANT')
     }
@@ -71,10 +76,20 @@ export function httpReader(events: HttpReaderEvents): HttpReader {
     return true
   }
 
+  // Of an answer before it, say (RFC 9112 §2.2).
+  function skipEmptyLines(): void {
+    const from = kept.findIndex(byte => byte !== 0x0d && byte !== 0x0a)
+    const skipped = from < 0 ? kept.length : from
+    size += skipped
+    kept = kept.subarray(skipped)
+  }
+
   function endHead(): void {
     const [code, fields] = [status, headers]
     status = 0
     headers = []
+    // There may be many before the answer itself; whoever waits for that one keeps the time.
+    size = 0
     if (code >= 200 || code === 101) state = framing(code, fields)
     events.head(code, fields)
     // Nothing of it is to come.
@@ -89,7 +104,10 @@ export function httpReader(events: HttpReaderEvents): HttpReader {
     if (code === 101 || code === 204 || code === 304) return 'length'
     if (codings.length > 0) {
       if (lengths.length > 0) throw fault('HPE_UNEXPECTED_CONTENT_LENGTH')
-      if (codings.join().toLowerCase() !== 'chunked') throw fault('HPE_INVALID_TRANSFER_ENCODING')
+      const coding = codings.join().toLowerCase()
+      // Of RFC 2616: none at all.
+      if (coding === 'identity') return 'rest'
+      if (coding !== 'chunked') throw fault('HPE_INVALID_TRANSFER_ENCODING')
       return 'chunk-size'
     }
     if (lengths.length === 0) return 'rest'
@@ -103,8 +121,10 @@ export function httpReader(events: HttpReaderEvents): HttpReader {
   function readChunkSize(): boolean {
     const text = line()
     if (text === undefined) return false
-    const digits = chunkLine.exec(text)?.[1]
+    const [, digits, extension = ''] = chunkLine.exec(text) ?? []
     if (digits === undefined) throw fault('HPE_INVALID_CHUNK_SIZE')
+    extensions += extension.length
+    if (extensions > maxHeaderBytes) throw fault('HPE_CHUNK_EXTENSIONS_OVERFLOW')
     // Of no interest any more: each chunk has a first line, and there may be many.
     size = 0
     left = Number.parseInt(digits, 16)

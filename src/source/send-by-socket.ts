@@ -1,5 +1,6 @@
 import type { Environment } from '../core/environment.ts'
 import { httpReader } from './http-reader.ts'
+import { serverName } from './server-name.ts'
 import type { HttpRequest } from './transport.ts'
 import type { DirectWire } from './wire.ts'
 
@@ -47,7 +48,8 @@ export const socketWire: DirectWire = async (request, url, environment) => {
         },
         data: (_, chunk) => guarded(() => reader.take(chunk)),
         drain: () => guarded(send),
-        close: () => guarded(() => reader.close()),
+        // An answer without a length ends with the connection: where that was cut off, nobody knows whether it is whole.
+        close: (_, error) => guarded(() => (error ? events.fail(inOurWords(error)) : reader.close())),
         error: (_, error) => guarded(() => events.fail(inOurWords(error))),
         connectError: (_, error) => guarded(() => events.fail(error)),
       },
@@ -67,13 +69,7 @@ async function tlsOf(
   environment: Environment,
 ): Promise<Bun.TlsOptions> {
   const keys = tls === undefined ? {} : await (await import('./tls-options.ts')).tlsKeys(tls, environment)
-  // An address is no name that a server could be asked for (RFC 6066 §3); it is verified all the same.
-  const isAddress = /^\d+(\.\d+){3}$|^\[/.test(hostname)
-  return {
-    ...keys,
-    rejectUnauthorized: true,
-    ...(isAddress ? { serverName: '' } : {}),
-  }
+  return { ...keys, rejectUnauthorized: true, serverName: serverName(hostname) }
 }
 
 function encode({ method, headers, body }: HttpRequest, url: URL): Buffer {

@@ -1,4 +1,5 @@
 import { maxHeaderBytes } from './exchange.ts'
+import { serverName } from './server-name.ts'
 import type { DirectWire } from './wire.ts'
 
 // Node gives up on an address after a quarter of a second where a host has several, which a slow link does not meet.
@@ -24,11 +25,17 @@ export const directWire: DirectWire = async (request, url, environment) => {
       insecureHTTPParser: false,
       autoSelectFamily: true,
       autoSelectFamilyAttemptTimeout: attemptTimeoutMs,
-      ...(secure ? tls : {}),
+      ...(secure ? { ...tls, servername: serverName(url.hostname) } : {}),
     }
     const sent = start(url, options)
+    let isWhole = (): boolean => false
     sent.on('socket', socket => {
       socket.once(secure ? 'secureConnect' : 'connect', events.connected)
+      // Node takes a reset that comes together with bytes for an end, and thereby an answer without a length for a whole one.
+      // A connection that was reset has no other side any more.
+      socket.prependOnceListener('end', () => {
+        if (!isWhole() && socket.remoteAddress === undefined) events.fail(cutOff())
+      })
     })
     sent.on('error', events.fail)
     // A 101 that names its new protocol; one that names none comes like any other answer.
@@ -38,6 +45,7 @@ export const directWire: DirectWire = async (request, url, environment) => {
       events.head(statusCode, rawHeaders)
     })
     sent.on('response', response => {
+      isWhole = () => response.complete
       events.head(response.statusCode ?? 0, response.rawHeaders)
       response.on('data', events.data)
       response.on('error', events.fail)
@@ -48,4 +56,8 @@ export const directWire: DirectWire = async (request, url, environment) => {
       sent.destroy()
     }
   }
+}
+
+function cutOff(): Error {
+  return Object.assign(new Error('the connection was reset'), { code: 'ECONNRESET' })
 }

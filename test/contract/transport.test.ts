@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import dns from 'node:dns'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -6,7 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { TokctlError } from '../../src/core/errors.ts'
 import { Secret } from '../../src/core/secret.ts'
 import { systemClock } from '../../src/core/time.ts'
@@ -483,11 +484,88 @@ describe('directly', () => {
     ['a name with a space behind it', 'Content-Length : 3\r\n\r\nabc'],
     ['a line that ends with a return alone', 'X-A: b\rContent-Length: 3\r\n\r\nabc'],
     ['a null in a value', 'X-A: b\0\r\n\r\nabc'],
+    ['a length beside a coding that is none', 'Content-Length: 3\r\nTransfer-Encoding: identity\r\n\r\nabc'],
+    ['a blank behind the size of a chunk', 'Transfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n'],
+    ['a chunk beyond 64 bits', `Transfer-Encoding: chunked\r\n\r\n1${'0'.repeat(16)}\r\nabc`],
+    [
+      'a chunk whose extension is too long',
+      `Transfer-Encoding: chunked\r\n\r\n1;${'x'.repeat(20_000)}\r\na\r\n0\r\n\r\n`,
+    ],
   ])('refuses an answer with %s', async (_, rest) => {
     const { port } = await server(`HTTP/1.1 200 OK\r\n${rest}`)
     const error = await failure(send(ask(port)))
     expect(error.code).toBe('invalid_response')
     expect(error.message).toContain(`answer of 127.0.0.1:${port} is not HTTP (HPE_`)
+  })
+
+  const early = `HTTP/1.1 103 Early Hints\r\nLink: <${'x'.repeat(15_000)}>\r\n\r\n`
+  test.each([
+    ['an empty line before it', '\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc'],
+    ['a coding that is none', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: Identity\r\n\r\nabc'],
+    [
+      'informational ones before it that are together longer than a head may be',
+      `${early}${early}HTTP/1.1 200 OK\r\nX-Long: ${'y'.repeat(15_000)}\r\nContent-Length: 3\r\n\r\nabc`,
+    ],
+    [
+      'a size of a chunk with many noughts',
+      `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${'0'.repeat(40)}3\r\nabc\r\n${'0'.repeat(40)}\r\n\r\n`,
+    ],
+  ])('takes an answer with %s', async (_, answer) => {
+    const { port } = await server(answer)
+    expect(await send(ask(port))).toMatchObject({ status: 200, body: 'abc' })
+  })
+
+  test('refuses an informational answer whose own headers are too large', async () => {
+    const { port } = await server(`HTTP/1.1 103 Early Hints\r\nLink: <${'x'.repeat(17_000)}>\r\n\r\n`)
+    expect((await failure(send(ask(port)))).message).toBe(
+      `headers of the answer of 127.0.0.1:${port} are too large`,
+    )
+  })
+
+  test.each(['http', 'https'])(
+    'takes no answer that ends with the connection where that was cut off, over %s',
+    async scheme => {
+      const cut = await server(({ socket }) => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\naccess_token=hunter2', () => cut.reset())
+      }, scheme === 'https')
+      const { port } = cut
+      const tls = { ca: certificates.ca, cert: undefined, key: undefined }
+      const error = await failure(send(ask(port, { tls }, scheme)))
+      expect(error.code).toBe('network_error')
+      expect(error.message).toMatch(
+        /(broke off in the middle of its|closed the connection without an) answer \(ECONNRESET\)$/,
+      )
+    },
+  )
+
+  test('says that an answer broke off whose chunk was to be longer than all that is taken', async () => {
+    const { port } = await server(
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\nabc',
+    )
+    const { code, message } = await failure(send(ask(port)))
+    expect([code, message]).toEqual([
+      'network_error',
+      `127.0.0.1:${port} broke off in the middle of its answer (ECONNRESET)`,
+    ])
+  })
+
+  test('names the host in the handshake without the dot at its end', async () => {
+    const lookup = dns.lookup as (name: string, ...rest: unknown[]) => void
+    // The system's name service knows no such localhost.
+    vi.spyOn(dns, 'lookup').mockImplementation(((name: string, ...rest: unknown[]) =>
+      lookup(name.replace(/\.$/, ''), ...rest)) as never)
+    const asked: string[] = []
+    const raw = await startRawServer(rawAnswer(200, {}, 'hello'), {
+      ...certificates.server,
+      SNICallback(name, done) {
+        asked.push(name)
+        done(null)
+      },
+    })
+    onTestFinished(() => raw.close())
+    const tls = { ca: certificates.ca, cert: undefined, key: undefined }
+    const { body } = await send(ask(0, { tls, url: `https://localhost.:${raw.port}/` }))
+    expect([body, asked]).toEqual(['hello', ['localhost']])
   })
 
   test('gives up connecting after 10 s, though there is more time', async () => {

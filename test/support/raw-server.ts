@@ -14,6 +14,8 @@ export interface RawServer {
   readonly requests: readonly string[]
   /** Resolves with the next request that arrives from now on. */
   arrived(): Promise<void>
+  /** Cuts every connection off. */
+  reset(): void
   close(): Promise<void>
 }
 
@@ -23,6 +25,7 @@ export async function startRawServer(
   tls?: TlsOptions,
 ): Promise<RawServer> {
   const sockets = new Set<Socket>()
+  const connections = new Set<Socket>()
   const requests: string[] = []
   const waiting: (() => void)[] = []
   const serve = (socket: Socket): void => {
@@ -42,12 +45,16 @@ export async function startRawServer(
     })
   }
   const server = tls === undefined ? createServer(serve) : createTlsServer(tls, serve)
+  server.on('connection', (socket: Socket) => connections.add(socket))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
     port: (server.address() as AddressInfo).port,
     requests,
     arrived: () => new Promise(resolve => waiting.push(resolve)),
+    reset: () => {
+      for (const connection of connections) connection.resetAndDestroy()
+    },
     close: async () => {
       for (const socket of sockets) socket.destroy()
       server.close()
