@@ -213,7 +213,7 @@ function machineOf(context: CommandContext, written: Written): Machine {
     edit: (text, commands) => edit(text, commands, context),
     find: name => lookUp(name, env),
     run: async (command, given = {}) => runProgram(context, command, given),
-    calls: command => calls(context, command),
+    calls: call => calls(context, call),
   }
 }
 
@@ -239,20 +239,30 @@ async function edit(
   commands: Parameters<Machine['edit']>[1],
   context: CommandContext,
 ): ReturnType<Machine['edit']> {
-  const directory = mkdtempSync(join(tmpdir(), 'tokctl-'))
-  try {
-    const copy = join(directory, 'copy')
-    try {
-      writeFileAtomic(copy, text, context.environment.pid, false)
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      throw new TokctlError('output_failed', `"${copy}" cannot be written (${code})`)
-    }
+  return withScratchFile(async copy => {
+    writeScratch(copy, text, context)
     let said = ''
     for (const command of commands(copy)) said = await runOrFail(context, command)
     return { text: readText(copy) ?? '', said }
+  })
+}
+
+/** @param work - Given the path of a file that it may make, in a directory of this user alone that goes afterwards. */
+async function withScratchFile<T>(work: (file: string) => Promise<T>): Promise<T> {
+  const directory = mkdtempSync(join(tmpdir(), 'tokctl-'))
+  try {
+    return await work(join(directory, 'copy'))
   } finally {
     rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+function writeScratch(file: string, text: string, { environment }: CommandContext): void {
+  try {
+    writeFileAtomic(file, text, environment.pid, false)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new TokctlError('output_failed', `"${file}" cannot be written (${code})`)
   }
 }
 
@@ -276,7 +286,7 @@ async function runProgram(
 
 async function calls(
   context: CommandContext,
-  command: Parameters<Machine['calls']>[0],
+  call: Parameters<Machine['calls']>[0],
 ): ReturnType<Machine['calls']> {
   const { createServer } = await import('node:net')
   const called = new AbortController()
@@ -287,7 +297,11 @@ async function calls(
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve))
   try {
     const { port } = server.address() as AddressInfo
-    await runProgram(context, command(port), {}, called.signal)
+    await withScratchFile(async file => {
+      const { text, command, env } = call(port, file)
+      writeScratch(file, text, context)
+      await runProgram(context, command, { env }, called.signal)
+    })
   } catch (error) {
     if (!called.signal.aborted) throw error
   } finally {

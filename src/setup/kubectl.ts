@@ -45,7 +45,8 @@ export const tool: Tool = {
   async probe(_, machine) {
     const found = [...(await readUsers(machine))].find(([, exec]) => isOurs(exec))
     if (found === undefined) return undefined
-    const [user, { command = '', args = [], apiVersion = '', env: given } = {}] = found
+    const [, exec] = found
+    const { command = '', args = [], apiVersion = '', env: given } = exec ?? {}
     const info = { apiVersion, kind: 'ExecCredential', spec: { interactive: false } }
     const env = { KUBERNETES_EXEC_INFO: JSON.stringify(info) }
     const more = (given ?? []).map(({ name, value }) => [name, value] as const)
@@ -56,12 +57,44 @@ export const tool: Tool = {
       { command: [command, ...args], env: { ...Object.fromEntries(more), ...env }, secret },
     )
     // It calls a server once it has its credential, and sends it when the server has shown who it is.
-    const call = (port: number): string[] => [
-      ...['kubectl', '--user', user, '--server', `https://127.0.0.1:${port}`],
-      ...['--request-timeout', '10s', 'get', '--raw', '/version'],
-    ]
-    return isAnswered && machine.calls(call)
+    return isAnswered && machine.calls((port, file) => callOf(exec!, port, file, machine))
   },
+}
+
+// A configuration of its own: the one that is there may name a proxy, which would be called instead of our port, and would
+// get the credential where TLS is not verified; and a kubectl that chooses its version by the server's asks that server too.
+function callOf(
+  exec: Exec,
+  port: number,
+  file: string,
+  { env }: Machine,
+): ReturnType<Parameters<Machine['calls']>[0]> {
+  const name = 'tokctl'
+  const unproxied = ['NO_PROXY', 'no_proxy']
+  // The credential may have to be fetched through a proxy: what is said to kubectl is taken back for what it runs.
+  const given = new Set(exec.env?.map(each => each.name))
+  const back = unproxied
+    .filter(each => !given.has(each))
+    .map(each => ({ name: each, value: env[each] ?? '' }))
+  const text = JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    'current-context': name,
+    clusters: [{ name, cluster: { server: `https://127.0.0.1:${port}` } }],
+    contexts: [{ name, context: { cluster: name, user: name } }],
+    users: [{ name, user: { exec: { ...exec, env: [...back, ...(exec.env ?? [])] } } }],
+  })
+  return {
+    text,
+    command: ['kubectl', '--kubeconfig', file, '--request-timeout', '10s', 'get', '--raw', '/version'],
+    env: {
+      ...Object.fromEntries(unproxied.map(each => [each, '*'])),
+      KUBECONFIG: file,
+      // Preferences may add options to what is asked.
+      KUBERC: 'off',
+      KUBECTL_KUBERC: 'false',
+    },
+  }
 }
 
 interface Exec {
@@ -79,6 +112,10 @@ function isOurs(exec: Exec | undefined, profile?: string): boolean {
   )
 }
 
+// A kubectl that chooses its version by the server's would call the server of the current context whatever it is asked, with
+// that user's credential. Of a context that is not there it has none.
+const nowhere = ['--context', 'tokctl-asks-no-server']
+
 async function readUsers(
   machine: Machine,
   from: readonly string[] = [],
@@ -89,7 +126,8 @@ async function readUsers(
     })
   }
   // Without --raw it leaves out what is secret.
-  const { exitCode, stdout, stderr } = await machine.run(['kubectl', 'config', 'view', ...from, '-o', 'json'])
+  const view = ['kubectl', 'config', 'view', ...from, ...nowhere, '-o', 'json']
+  const { exitCode, stdout, stderr } = await machine.run(view)
   const fail = (why: string): TokctlError =>
     new TokctlError('config_invalid', `kubectl cannot read its configuration: ${why}`)
   if (exitCode !== 0) throw fail((stderr.trim().split('\n').at(-1) ?? '').slice(0, 160))
@@ -110,7 +148,7 @@ async function setCredentials(
   args: readonly string[],
 ): Promise<ProgramChange> {
   // v1 wants an interactiveMode, which older versions have no option for.
-  const { stdout } = await machine.run(['kubectl', 'config', 'set-credentials', '--help'])
+  const { stdout } = await machine.run(['kubectl', 'config', 'set-credentials', ...nowhere, '--help'])
   const knowsMode = stdout.includes('--exec-interactive-mode')
   return config(
     machine,

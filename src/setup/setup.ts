@@ -53,10 +53,20 @@ export interface Machine extends Pick<Environment, 'env' | 'home' | 'platform'> 
    * Runs a program that is to call a port of this machine, and ends it when it does. Whoever calls is hung up on before a word
    * is said, so that over TLS nothing was sent.
    *
+   * @param call - Of the port, and of the path of a file that has `text` meanwhile, for this user alone.
    * @returns Whether it called.
    * @throws {TokctlError} `command_failed` as `run`
    */
-  calls(command: (port: number) => readonly string[]): Promise<boolean>
+  calls(
+    call: (
+      port: number,
+      file: string,
+    ) => {
+      readonly text: string
+      readonly command: readonly string[]
+      readonly env: Readonly<Record<string, string>>
+    },
+  ): Promise<boolean>
 }
 
 /** What a program said. Its stdout may hold a secret. */

@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -82,6 +84,27 @@ users: []
     const list = async () => JSON.parse((await setup('--list', 'kubectl', '--json')).stdout).tools[0]
     expect(await list()).toMatchObject({ configured: true, works: true, asked: 'tool', problem: null })
     expect(service.credentials()).toHaveLength(before1)
+    // Nor to a proxy of that context, by a kubectl of any kind; and nothing of the asking is left.
+    let calls = 0
+    const proxy = createServer(socket => {
+      calls++
+      socket.destroy()
+    }).listen(0, '127.0.0.1')
+    await once(proxy, 'listening')
+    const proxyUrl = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+    const config = readFileSync(join(at.home, '.kube', 'config'), 'utf8')
+    const proxied = config.replace(/( +)server: .*/, `$&\n$1proxy-url: ${proxyUrl}`)
+    expect(proxied).toContain(proxyUrl)
+    at.write('home/.kube/config', proxied)
+    const TMPDIR = join(at.path, 'tmp')
+    mkdirSync(TMPDIR)
+    const env = { ...made.options.env, HTTPS_PROXY: proxyUrl, TMPDIR }
+    const asked = await run(['setup', '--list', 'kubectl', '--json'], { ...made.options, env })
+    proxy.close()
+    expect(JSON.parse(asked.stdout).tools[0]).toMatchObject({ works: true, asked: 'tool', problem: null })
+    expect(calls).toBe(0)
+    expect(readdirSync(TMPDIR)).toEqual([])
+    at.write('home/.kube/config', config)
     expect((await setup('kubectl', 'corp')).stdout).toBe('nothing to change: kubectl asks tokctl\n')
     expect(await setup('kubectl', '--remove')).toMatchObject({
       ...done,
