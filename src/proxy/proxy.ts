@@ -8,6 +8,7 @@ import { isLoopback } from '../profile/match.ts'
 import { type Admission, hostsOf, type Refusal, refusalOf } from './admission.ts'
 import { answerFailure, breakOff } from './failure.ts'
 import { Exchange, type Forwarding } from './forward.ts'
+import { exposureOf } from './inherited-socket.ts'
 import { addOne, countRequest, createRouteMetrics, prometheusText, type RouteMetrics } from './metrics.ts'
 import { createPeerLookup } from './peer-user.ts'
 import type { ProxyRoute } from './route.ts'
@@ -133,7 +134,7 @@ async function listen(
       }
     })
     const { localAddress, localPort = 0, remoteAddress, remotePort = 0 } = socket
-    // Of a unix socket its mode says who may.
+    // Of a unix socket its mode says who may; one that others may use was refused.
     if (uid === undefined || localAddress === undefined || remoteAddress === undefined) return
     const told = peerUser({ localAddress, localPort, remoteAddress, remotePort }).then(user => {
       strangers.delete(socket)
@@ -264,13 +265,12 @@ async function listen(
 
   if (route.listen.kind === 'tcp') refuseOpenAddress(route, uid, route.listen.host)
   const { address, host, hosts, remove } = await bind(server, route)
-  if (host !== undefined) {
-    try {
-      refuseOpenAddress(route, uid, host)
-    } catch (error) {
-      server.close()
-      throw error
-    }
+  try {
+    if (host !== undefined) refuseOpenAddress(route, uid, host)
+    else if (route.listen.kind === 'inherited') refuseOpenSocket(route, uid)
+  } catch (error) {
+    server.close()
+    throw error
   }
   admission = { ...admission, hosts }
 
@@ -319,6 +319,20 @@ function refuseOpenAddress({ name, clientSecret }: ProxyRoute, uid: number | und
     'config_invalid',
     `proxy "${name}": this system does not say whose a connection is, so every user of this machine could use ${shown}`,
     { hint: `add --client-auth FILE (client_auth in [proxy.${name}]), or listen at unix:/path` },
+  )
+}
+
+/** Nor at a unix socket that a service manager made for everybody, as systemd does where its unit says nothing of a mode. */
+function refuseOpenSocket({ name, clientSecret }: ProxyRoute, uid: number | undefined): void {
+  if (clientSecret !== undefined) return
+  const why = uid === undefined ? 'this system does not say where it is' : exposureOf(inheritedFd, uid)
+  if (why === undefined) return
+  throw new TokctlError(
+    'config_invalid',
+    `proxy "${name}": the socket of the service manager is not this user's alone: ${why}`,
+    {
+      hint: `write SocketMode=0600 (in a system unit SocketUser= too) into the .socket unit, or add --client-auth FILE (client_auth in [proxy.${name}])`,
+    },
   )
 }
 

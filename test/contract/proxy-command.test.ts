@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, linkSync, readFileSync, renameSync, statSync } from 'node:fs'
+import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
@@ -209,13 +210,18 @@ test('where it says so no more, nobody is served', async () => {
 })
 
 /** Starts a proxy with a socket that a service manager opened. */
-async function activated(setup: Corp, host: string, upstream: string, before: readonly string[] = []) {
-  const listener = createServer().listen(0, host)
-  await once(listener, 'listening')
+async function activated(
+  setup: Corp,
+  where: string | ReturnType<typeof createServer>,
+  upstream: string,
+  more: readonly string[] = [],
+) {
+  const listener = typeof where === 'string' ? createServer().listen(0, where) : where
+  if (!listener.listening) await once(listener, 'listening')
   onTestFinished(() => void listener.close())
   const { port } = listener.address() as { port: number }
   const { fd } = (listener as unknown as { _handle: { fd: number } })._handle
-  const command = [...before, ...program, 'proxy', 'corp', '--upstream', upstream, '--listen', 'systemd']
+  const command = [...program, 'proxy', 'corp', '--upstream', upstream, '--listen', 'systemd', ...more]
   const child = spawn('/bin/sh', ['-c', 'LISTEN_PID=$$ exec "$@"', 'sh', ...command], {
     env: {
       PATH: `${join(setup.at.path, 'bin')}:${process.env['PATH']}`,
@@ -257,6 +263,41 @@ test('it takes no socket of a service manager that other machines reach', async 
       'tokctl: hint: write ListenStream=127.0.0.1:PORT, or the path of a unix socket, into the .socket unit\n',
   )
   expect(child.exitCode ?? (await once(child, 'exit'))[0]).toBe(3)
+})
+
+/** A unix socket with this mode, as a service manager opens it, and a proxy that is started with it. */
+async function activatedAt(setup: Corp, mode: number, upstream: string, more: readonly string[] = []) {
+  const path = join(setup.at.path, `${mode}.sock`)
+  const listener = createServer().listen(path)
+  await once(listener, 'listening')
+  chmodSync(path, mode)
+  const { child } = await activated(setup, listener, upstream, more)
+  const ask = async () => {
+    await once(child.stdout!, 'data')
+    // Whoever listens takes the file away when it stops.
+    linkSync(path, `${path}.kept`)
+    await new Promise(closed => listener.close(closed))
+    renameSync(`${path}.kept`, path)
+    const [answer] = await once(request({ socketPath: path, agent: false }).end(), 'response')
+    return answer.resume().statusCode
+  }
+  return { child, path, ask }
+}
+
+test('it takes a unix socket of a service manager where it is this user’s alone, or asks for a secret there', async () => {
+  const setup = await corp()
+  const upstream = await upstreamOf(setup)
+  const { child, path } = await activatedAt(setup, 0o666, upstream.origin)
+  const [said] = await once(child.stderr!, 'data')
+  expect(said.toString()).toBe(
+    `tokctl: error: proxy "corp": the socket of the service manager is not this user's alone: ${path} has mode 0666\n` +
+      'tokctl: hint: write SocketMode=0600 (in a system unit SocketUser= too) into the .socket unit, or add --client-auth FILE (client_auth in [proxy.corp])\n',
+  )
+  expect(child.exitCode ?? (await once(child, 'exit'))[0]).toBe(3)
+  const asking = await activatedAt(setup, 0o777, upstream.origin, ['--client-auth', join(setup.at.path, 's')])
+  expect(await asking.ask()).toBe(401)
+  const own = await activatedAt(setup, 0o600, upstream.origin)
+  expect(await own.ask()).toBe(200)
 })
 
 test.runIf(process.getuid?.() === 0)('another user of this machine is not served', async () => {
