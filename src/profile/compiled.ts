@@ -86,6 +86,8 @@ export function readCompiled(
     const from = at + mark.length
     return last + bytes.toString('utf8', from, bytes.indexOf('\n', from))
   }
+  // Looked through where a host is not found, which no cached token waits for.
+  const isWhole = (): boolean => profileLines()?.every(line => line.includes(' {')) === true
   const profile = (name: string): Profile | undefined => {
     const json = lineAfter(`\n${name} {`, '{')
     return json === undefined ? undefined : decode(name, json)
@@ -112,8 +114,10 @@ export function readCompiled(
       // What a crash tears is zeros; they could stand where the host was.
       if (!isHost(host)) return []
       if (bytes.includes(0, bodyAt)) return undefined
+      const names = lineAfter(`\n@${host} `)?.split(' ')
+      if (names === undefined && !isWhole()) return undefined
       const profiles: Profile[] = []
-      for (const name of lineAfter(`\n@${host} `)?.split(' ') ?? []) {
+      for (const name of names ?? []) {
         const found = profile(name)
         if (found === undefined) return undefined
         profiles.push(found)
