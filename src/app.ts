@@ -23,9 +23,8 @@ import type { DirectWire } from './source/wire.ts'
 import type { Credentials } from './store/credentials.ts'
 import type { Journal } from './store/journal.ts'
 import type { OpenSealed, Sealer } from './store/seal-head.ts'
-import type { OpenSocket } from './store/socket.ts'
 import type { Store } from './store/store.ts'
-import { openStore, storeKind } from './store/stores.ts'
+import { type OpenStoreOptions, openStore, storeKind } from './store/stores.ts'
 import { isStuck } from './store/stuck.ts'
 
 /** What a whole program stands on, besides the machine. */
@@ -39,8 +38,8 @@ export interface AppOptions {
   readonly notices: Notices
   /** Starts a renewal of that profile that outlives this process. @param force - However good the kept token is. */
   renewLater(configFile: string | undefined, profile: string, force: boolean): Promise<StartedRenewal>
-  /** @see OpenStoreOptions.blockingSocket */
-  blockingSocket?(): Promise<OpenSocket | undefined>
+  /** @see OpenStoreOptions.busSocket */
+  readonly busSocket?: OpenStoreOptions['busSocket']
   readonly openSealed?: OpenSealed | undefined
   readonly sealer?: (() => Promise<Sealer>) | undefined
   /** The kernel's lock, as this runtime calls it; `undefined` where it cannot. */
@@ -52,6 +51,8 @@ export interface AppOptions {
 /** The parts, put together. Nothing is opened before it is used. */
 export interface App {
   readonly stateDir: StateDir
+  /** For whoever opens a store of his own. */
+  readonly busSocket: OpenStoreOptions['busSocket']
   readonly outcomes: Outcomes
   readonly manager: Manager
   /**
@@ -132,7 +133,7 @@ const keychainMs = 2000
 /** Builds store, source and manager for a profile when they are asked for. */
 export function createApp(options: AppOptions): App {
   const { environment, clock, configFlag, storeFlag, notices, renewLater } = options
-  const { lockCalls, blockingSocket, openSealed, sealer, directWire } = options
+  const { lockCalls, busSocket, openSealed, sealer, directWire } = options
   const stateDir = openStateDir(environment)
   const outcomes = openOutcomes(stateDir, environment.pid)
   const stores = new Map<string, Promise<Store>>()
@@ -187,7 +188,7 @@ export function createApp(options: AppOptions): App {
         environment,
         stateDir,
         timeoutMs,
-        ...(blockingSocket === undefined ? {} : { blockingSocket }),
+        busSocket,
         openSealed,
         sealer,
         warn: notices.warn,
@@ -242,7 +243,7 @@ export function createApp(options: AppOptions): App {
       readSecret: async name => (await open(undefined)).get({ kind: 'secret', name }),
       readKeychain: async (service, account) => {
         const { readItem } = await import('./store/keychain.ts')
-        return readItem(environment, service, account)
+        return readItem(environment, service, account, busSocket)
       },
     })
     return {
@@ -354,6 +355,7 @@ export function createApp(options: AppOptions): App {
 
   return {
     stateDir,
+    busSocket,
     outcomes,
     manager,
     source,

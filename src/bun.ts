@@ -12,7 +12,9 @@ void main({
     platform === 'win32'
       ? (await import('./core/lock-embedded.ts')).embeddedLock()
       : (await import('./core/lock-calls.ts')).systemLockCalls(platform),
-  blockingSocket: async platform => (await import('./store/blocking-socket.ts')).blockingSockets(platform),
+  busSocket: async (platform, mayBlock) =>
+    (mayBlock ? (await import('./store/blocking-socket.ts')).blockingSockets(platform) : undefined) ??
+    (await import('./store/bun-socket.ts')).bunSockets(platform),
   openSealed,
   sealer: async () => (await import('./store/web-seal.ts')).webSealer,
   // It was built to compile later than usual: what has ended after 15 ms is done sooner without.

@@ -48,7 +48,7 @@ export async function main(runtime: Runtime): Promise<void> {
         wasHit = false
         mayBlock = false
       },
-      blockingSocket: async platform => (mayBlock ? runtime.blockingSocket(platform) : undefined),
+      busSocket: platform => runtime.busSocket(platform, mayBlock),
       exitWith(code) {
         exitCode = code
       },
@@ -109,13 +109,13 @@ interface RunHooks {
   /** Another tool reads what is said: no warnings, no word about waiting. */
   readonly isHelper: boolean
   onMiss(): void
-  blockingSocket(platform: string): Promise<OpenSocket | undefined>
+  busSocket(platform: string): Promise<OpenSocket | undefined>
   exitWith(code: number): void
   settle(): void
 }
 
 function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): CommandContext {
-  const { isHelper, onMiss, blockingSocket, exitWith, settle } = hooks
+  const { isHelper, onMiss, busSocket, exitWith, settle } = hooks
   const environment = readEnvironment(runtime.script)
   // A tool that calls a helper leaves no place for an option of ours.
   const { TOKCTL_VERBOSE: asked } = environment.env
@@ -148,7 +148,7 @@ function start(runtime: Runtime, options: GlobalOptions, hooks: RunHooks): Comma
         else isTerminal(2).then(isOne => isOne && say())
       },
     },
-    blockingSocket: () => blockingSocket(environment.platform),
+    busSocket: () => busSocket(environment.platform),
     openSealed: runtime.openSealed,
     sealer: runtime.sealer,
     lockCalls: () => runtime.lockCalls(environment.platform, environment.arch),

@@ -9,7 +9,7 @@ export function main({ script, saveCodeCache }: { script: string; saveCodeCache(
     script,
     takesOpenSockets: true,
     lockCalls: async (platform, arch) => (await import('./core/lock-addon.ts')).loadLockAddon(platform, arch),
-    blockingSocket: async () => undefined,
+    busSocket: async () => undefined,
     openSealed: undefined,
     sealer: undefined,
     compileSooner() {},

@@ -20,7 +20,8 @@ export async function storeFindings(
   const findings: Finding[] = []
   const damaged: string[] = []
   const trace = (message: string): void => void damaged.push(message)
-  const options = { environment, stateDir: app.stateDir, recorded: undefined, warn() {}, trace }
+  const { stateDir, busSocket } = app
+  const options = { environment, stateDir, busSocket, recorded: undefined, warn() {}, trace }
   let store: Store | undefined
   try {
     const kind = storeKind(environment, config?.store ?? 'auto')

@@ -59,7 +59,8 @@ async function pruneRecords(
   pruning: Pruning,
   { app, clock, environment }: CommandContext,
 ): Promise<void> {
-  const options = { environment, stateDir: app.stateDir, recorded: undefined, warn() {}, trace() {} }
+  const { stateDir, busSocket } = app
+  const options = { environment, stateDir, busSocket, recorded: undefined, warn() {}, trace() {} }
   const kind = storeKind(environment, config.store)
   const kinds = kind === 'auto' ? (['keychain', 'file'] as const) : kind === 'memory' ? [] : [kind]
   for (const each of kinds) {

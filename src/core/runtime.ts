@@ -13,8 +13,12 @@ export interface Runtime {
   readonly takesOpenSockets: boolean
   /** The kernel's lock; `undefined` where there is no way to call it. */
   lockCalls(platform: string, arch: string): Promise<LockCalls | undefined>
-  /** Sockets that hold up the whole process while they wait; `undefined` where there are none. */
-  blockingSocket(platform: string): Promise<OpenSocket | undefined>
+  /**
+   * How it connects to the session bus; `undefined` where `node:net` does it.
+   *
+   * @param mayBlock - Whether a socket may hold up the whole process while it waits.
+   */
+  busSocket(platform: string, mayBlock: boolean): Promise<OpenSocket | undefined>
   /** Opens a sealed file without a module to load; `undefined` where that is no gain. */
   readonly openSealed: OpenSealed | undefined
   /** Seals one without a module to load; `undefined` where that is no gain. */

@@ -6,20 +6,29 @@ import type { OpenSocket, Socket, SocketEvents } from './socket.ts'
 
 /** Of Linux, on all its processors that matter here. */
 const unixStream = { family: 1, type: 1 | 0o2000000 }
-/** SOL_SOCKET and SO_SNDTIMEO, which holds for connect(2) as well: a bus that takes no connection must not hold us. */
+/** SOL_SOCKET and SO_SNDTIMEO, which holds for connect(2) as well, and where 0 is no limit. */
 const sendTimeout = [1, 21] as const
-const sendLimitS = 2
-const pollIn = 1
+const leastWaitMs = 1
+const [pollIn, pollOut] = [1, 4]
 /** MSG_DONTWAIT, MSG_NOSIGNAL. */
 const [withoutWaiting, withoutSignal] = [0x40, 0x4000]
 const addressBytes = 110
 const chunkBytes = 16_384
 const errorNames: { readonly [errno: number]: string } = {
+  1: 'EPERM',
   2: 'ENOENT',
+  4: 'EINTR',
   11: 'EAGAIN',
+  12: 'ENOMEM',
   13: 'EACCES',
   20: 'ENOTDIR',
+  23: 'ENFILE',
+  24: 'EMFILE',
+  40: 'ELOOP',
   91: 'EPROTOTYPE',
+  97: 'EAFNOSUPPORT',
+  104: 'ECONNRESET',
+  105: 'ENOBUFS',
   111: 'ECONNREFUSED',
 }
 
@@ -29,16 +38,36 @@ const errorNames: { readonly [errno: number]: string } = {
  * @returns `undefined` where there is no such C library: musl, and any system but Linux.
  */
 export function blockingSockets(platform: string): OpenSocket | undefined {
-  if (platform !== 'linux') return undefined
+  const calls = loadOn(platform)
+  return calls && ((path, events, leftMs) => connect(calls, path, events, leftMs))
+}
+
+/**
+ * Why a socket takes no connection, as the system tells it by its own call.
+ *
+ * @returns Its code, such as `EAGAIN`; `undefined` where it takes one, and `unknown` where that call cannot be made.
+ */
+export function connectFailure(platform: string, path: string): string | undefined {
+  const calls = loadOn(platform)
+  if (calls === undefined) return 'unknown'
   try {
-    const calls = load()
-    return (path, events) => connect(calls, path, events)
-  } catch {
+    calls.close(connected(calls, path, () => 0))
     return undefined
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code
   }
 }
 
 type Calls = ReturnType<typeof load>
+
+function loadOn(platform: string): Calls | undefined {
+  if (platform !== 'linux') return undefined
+  try {
+    return load()
+  } catch {
+    return undefined
+  }
+}
 
 function load() {
   return dlopen('libc.so.6', {
@@ -53,53 +82,80 @@ function load() {
   }).symbols
 }
 
-function connect(calls: Calls, path: string, events: SocketEvents): Socket {
+function connect(calls: Calls, path: string, events: SocketEvents, leftMs: () => number): Socket {
+  let fd = connected(calls, path, leftMs)
+  let unsent: Uint8Array = new Uint8Array(0)
+
+  function send(): void {
+    while (fd >= 0 && unsent.length > 0) {
+      const sent = calls.send(fd, ptr(unsent), unsent.length, withoutSignal | withoutWaiting)
+      unsent = unsent.subarray(Math.max(0, sent))
+      if (sent >= 0) continue
+      const code = lastCode(calls)
+      if (code === 'EAGAIN') return
+      if (code !== 'EINTR') events.ended()
+    }
+  }
+
+  function receive(): boolean {
+    const chunk = Buffer.allocUnsafeSlow(chunkBytes)
+    const received = calls.recv(fd, ptr(chunk), chunk.length, withoutWaiting)
+    if (received < 0 && /^(EAGAIN|EINTR)$/.test(lastCode(calls))) return false
+    if (received <= 0) events.ended()
+    else events.received(chunk.subarray(0, received))
+    return true
+  }
+
+  return {
+    write(data) {
+      unsent = unsent.length === 0 ? data : Buffer.concat([unsent, data])
+      send()
+    },
+    wait(ms) {
+      const asked = Buffer.alloc(8)
+      asked.writeInt32LE(fd, 0)
+      asked.writeInt16LE(unsent.length === 0 ? pollIn : pollIn | pollOut, 4)
+      // A signal ends the waiting as well; whoever waits looks at the clock and comes again.
+      if (fd < 0 || calls.poll(ptr(asked), 1, Math.ceil(ms)) <= 0) return false
+      if (unsent.length > 0) send()
+      return fd >= 0 && receive()
+    },
+    close() {
+      if (fd >= 0) calls.close(fd)
+      fd = -1
+    },
+  }
+}
+
+/** The descriptor of a socket that is connected. */
+function connected(calls: Calls, path: string, leftMs: () => number): number {
   // struct sockaddr_un; an abstract name is as long as the address says, a path ends with NUL.
   const name = Buffer.from(path)
   if (name.length > addressBytes - 3) throw failure('ENAMETOOLONG')
   const address = Buffer.alloc(addressBytes)
   address.writeUInt16LE(unixStream.family, 0)
   address.set(name, 2)
-  let fd = calls.socket(unixStream.family, unixStream.type, 0)
-  const timeout = Buffer.alloc(16)
-  timeout.writeUInt32LE(sendLimitS, 0)
-  calls.setsockopt(fd, ...sendTimeout, ptr(timeout), timeout.length)
   const length = path.startsWith('\0') ? 2 + name.length : addressBytes
-  if (calls.connect(fd, ptr(address), length) < 0) {
-    const errno = read.i32(calls.__errno_location(), 0)
-    close()
-    throw failure(errorNames[errno] ?? `E${errno}`)
+  const fd = calls.socket(unixStream.family, unixStream.type, 0)
+  if (fd < 0) throw failure(lastCode(calls))
+  const timeout = Buffer.alloc(16)
+  for (;;) {
+    // A crowd may fill the bus's queue for a moment: the system lets it in one by one, which asking again would not do.
+    const ms = Math.max(leastWaitMs, leftMs())
+    timeout.writeUInt32LE(Math.floor(ms / 1000), 0)
+    timeout.writeUInt32LE(Math.floor((ms % 1000) * 1000), 8)
+    calls.setsockopt(fd, ...sendTimeout, ptr(timeout), timeout.length)
+    if (calls.connect(fd, ptr(address), length) === 0) return fd
+    const code = lastCode(calls)
+    if (code === 'EINTR') continue
+    calls.close(fd)
+    throw failure(code)
   }
+}
 
-  function close(): void {
-    if (fd >= 0) calls.close(fd)
-    fd = -1
-  }
-
-  return {
-    write(data) {
-      let written = 0
-      while (fd >= 0 && written < data.length) {
-        const rest = data.subarray(written)
-        const sent = calls.send(fd, ptr(rest), rest.length, withoutSignal)
-        if (sent <= 0) return events.ended()
-        written += sent
-      }
-    },
-    wait(ms) {
-      const asked = Buffer.alloc(8)
-      asked.writeInt32LE(fd, 0)
-      asked.writeInt16LE(pollIn, 4)
-      // A signal ends the waiting as well; whoever waits looks at the clock and comes again.
-      if (fd < 0 || calls.poll(ptr(asked), 1, Math.ceil(ms)) <= 0) return false
-      const chunk = Buffer.allocUnsafeSlow(chunkBytes)
-      const received = calls.recv(fd, ptr(chunk), chunk.length, withoutWaiting)
-      if (received <= 0) events.ended()
-      else events.received(chunk.subarray(0, received))
-      return true
-    },
-    close,
-  }
+function lastCode(calls: Calls): string {
+  const errno = read.i32(calls.__errno_location(), 0)
+  return errorNames[errno] ?? `E${errno}`
 }
 
 function failure(code: string): Error {

@@ -23,10 +23,11 @@ export interface Message
 
 /**
  * Everything that goes wrong on a bus. `kind`: no such bus (`unreachable`), a socket that may be somebody else's
- * (`unsafe`), not let in (`refused`), gone (`closed`), nonsense (`malformed`), or an error reply (`answered`, with its name).
+ * (`unsafe`), not let in (`refused`), nothing left to connect with (`exhausted`), gone or busy (`closed`), nonsense
+ * (`malformed`), or an error reply (`answered`, with its name).
  */
 export class DBusError extends Error {
-  readonly kind: 'unreachable' | 'unsafe' | 'refused' | 'closed' | 'malformed' | 'answered'
+  readonly kind: 'unreachable' | 'unsafe' | 'refused' | 'exhausted' | 'closed' | 'malformed' | 'answered'
   readonly errorName: string | undefined
 
   constructor(kind: DBusError['kind'], message: string, errorName?: string) {

@@ -1,6 +1,6 @@
 import { lstatSync, statSync } from 'node:fs'
 import { DBusError, encodeMessage, Frames, type Message, type Value } from './dbus-codec.ts'
-import type { OpenSocket, Socket } from './socket.ts'
+import type { OpenSocket, Socket, SocketEvents } from './socket.ts'
 
 /** Where a bus listens; an abstract path starts with NUL. */
 export interface BusAddress {
@@ -98,11 +98,39 @@ export const driver = {
   interface: 'org.freedesktop.DBus',
 }
 
-/** Opens a connection to the first address where somebody listens; it may be used at once. */
+/** Codes of an address where nobody listens. Any other leaves open that a bus is there. */
+const absent = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ECONNREFUSED', 'EPROTOTYPE', 'ENOTSOCK'])
+const forbidden = new Set(['EACCES', 'EPERM'])
+const exhausted = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS'])
+
+/** Whether the other side took the connection and threw it away. */
+function isReset({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'ECONNRESET' || code === 'EPIPE'
+}
+
+/** Why an address gives no connection. */
+function unconnected(error: NodeJS.ErrnoException, path: string): DBusError {
+  if (error instanceof DBusError) return error
+  const { code = 'error' } = error
+  if (absent.has(code)) return new DBusError('unreachable', `${path} (${code})`)
+  if (code === 'EAGAIN') return new DBusError('closed', 'the bus takes no more connections')
+  if (forbidden.has(code))
+    return new DBusError('refused', `the session bus may not be used, ${path} (${code})`)
+  if (exhausted.has(code))
+    return new DBusError('exhausted', `nothing is left for a connection to the session bus (${code})`)
+  return new DBusError('closed', `the session bus cannot be reached, ${path} (${code})`)
+}
+
+/**
+ * Opens a connection to the first address where somebody listens; it may be used at once.
+ *
+ * @param opener - In whose time that happens.
+ */
 export function openBus(
   addresses: readonly BusAddress[],
   uid: number | undefined,
   openSocket: OpenSocket,
+  opener: Caller = {},
 ): Bus {
   const waiting = new Map<number, Waiter>()
   const frames = new Frames()
@@ -120,25 +148,23 @@ export function openBus(
   function tryNext([address, ...others]: readonly BusAddress[], previous: DBusError): void {
     if (address === undefined) fail(previous)
     if (address === undefined || failure !== undefined) return
-    const next = (error: Error): void => {
-      const { code = 'error' } = error as NodeJS.ErrnoException
-      if (error instanceof DBusError) tryNext(others, error)
-      else if (code === 'EAGAIN')
-        tryNext(others, new DBusError('closed', 'the bus takes no more connections'))
-      else tryNext(others, new DBusError('unreachable', `${address.path} (${code})`))
-    }
+    // There is no bus only where that is so of every address.
+    const next = (error: Error): void =>
+      tryNext(others, previous.kind === 'unreachable' ? unconnected(error, address.path) : previous)
     const lost = new DBusError('closed', 'the bus closed the connection')
+    const events: SocketEvents = {
+      opened() {
+        isOpen = true
+        flush()
+      },
+      received: data => receive(data, address.guid),
+      // Bun tells the end of a connection before its beginning, where both come at once.
+      failed: error => (isOpen || isReset(error) ? fail(lost) : next(error)),
+      ended: () => fail(lost),
+    }
     try {
       refuseForeign(address, uid)
-      socket = openSocket(address.path, {
-        opened() {
-          isOpen = true
-          flush()
-        },
-        received: data => receive(data, address.guid),
-        failed: error => (isOpen ? fail(lost) : next(error)),
-        ended: () => fail(lost),
-      })
+      socket = openSocket(address.path, events, () => (opener.leftMs?.() ?? 0) / (others.length + 1))
       if (socket.wait !== undefined) isOpen = true
     } catch (error) {
       next(error as Error)

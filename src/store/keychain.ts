@@ -12,8 +12,8 @@ export interface KeychainOptions {
   readonly timeoutMs?: number
   /** For `get`, where that is to be shorter. */
   readonly readTimeoutMs?: number
-  /** @see OpenStoreOptions.blockingSocket */
-  blockingSocket?(): Promise<OpenSocket | undefined>
+  /** @see OpenStoreOptions.busSocket */
+  readonly busSocket?: (() => Promise<OpenSocket | undefined>) | undefined
   trace(message: string): void
 }
 
@@ -42,8 +42,14 @@ export async function readItem(
   environment: Environment,
   service: string,
   account: string,
+  busSocket?: () => Promise<OpenSocket | undefined>,
 ): Promise<Secret | undefined> {
-  const keychain = await openKeychain({ environment, stateDir: stateDirOf(environment), trace() {} })
+  const keychain = await openKeychain({
+    environment,
+    stateDir: stateDirOf(environment),
+    busSocket,
+    trace() {},
+  })
   try {
     return await keychain.readItem(service, account)
   } finally {

@@ -27,8 +27,8 @@ export interface SecretServiceOptions {
   readonly timeoutMs?: number
   /** For `get`, where that is to be shorter. */
   readonly readTimeoutMs?: number
-  /** @see OpenStoreOptions.blockingSocket */
-  blockingSocket?(): Promise<OpenSocket | undefined>
+  /** @see OpenStoreOptions.busSocket */
+  readonly busSocket?: (() => Promise<OpenSocket | undefined>) | undefined
 }
 
 type Ask = (call: Omit<MethodCall, 'destination'>, answer: string) => Promise<Value[]>
@@ -51,7 +51,7 @@ export function secretService(options: SecretServiceOptions): Keychain {
     const timer = setTimeout(() => connection?.bus.leave(caller, tooSlow(limitMs)), limitMs)
     try {
       const openSocket = shared === undefined ? await socketOpener(options) : undefined
-      shared ??= { bus: connect(environment, openSocket!), users: 0, isIntroduced: false }
+      shared ??= { bus: connect(environment, openSocket!, caller), users: 0, isIntroduced: false }
       connection = shared
       connection.users++
       const ask = asking(connection.bus, caller)
@@ -189,11 +189,15 @@ function callerFor(limitMs: number): Caller {
   }
 }
 
-async function socketOpener({ blockingSocket }: SecretServiceOptions): Promise<OpenSocket> {
-  return (await blockingSocket?.()) ?? (await import('./net-socket.ts')).netSocket
+async function socketOpener({ busSocket }: SecretServiceOptions): Promise<OpenSocket> {
+  return (await busSocket?.()) ?? (await import('./net-socket.ts')).netSocket
 }
 
-function connect({ env, uid }: SecretServiceOptions['environment'], openSocket: OpenSocket): Bus {
+function connect(
+  { env, uid }: SecretServiceOptions['environment'],
+  openSocket: OpenSocket,
+  caller: Caller,
+): Bus {
   const runtimeDir = env['XDG_RUNTIME_DIR'] || undefined
   const named = env['DBUS_SESSION_BUS_ADDRESS']
   if (!named && runtimeDir === undefined) {
@@ -202,7 +206,7 @@ function connect({ env, uid }: SecretServiceOptions['environment'], openSocket: 
       'run this in a login session',
     )
   }
-  return openBus(parseAddresses(named || 'unix:runtime=yes', runtimeDir), uid, openSocket)
+  return openBus(parseAddresses(named || 'unix:runtime=yes', runtimeDir), uid, openSocket, caller)
 }
 
 /** Every answer of one operation comes from one and the same service, in the shape that was expected. */
@@ -401,9 +405,11 @@ function explain(error: unknown): unknown {
     case 'unsafe':
       return denied(`the session bus cannot be trusted, ${printable(message)}`)
     case 'refused':
-      return denied(message)
+      return denied(printable(message))
+    case 'exhausted':
+      return unusable(message, 'close what is open, or raise its limit (ulimit -n)')
     case 'closed':
-      return unusable(message, 'try again')
+      return unusable(printable(message), 'try again')
     case 'malformed':
       return failed(`the keychain gave an answer that makes no sense: ${message}`)
     case 'answered':

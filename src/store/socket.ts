@@ -1,5 +1,6 @@
 /** One end of a connection to a socket of this machine. */
 export interface Socket {
+  /** What the other side does not take yet goes out once it does; where it blocks, while it is waited for. */
   write(data: Uint8Array): void
   /** Ends it; nothing is told of it any more. */
   close(): void
@@ -24,6 +25,7 @@ export interface SocketEvents {
 /**
  * Connects; an abstract path starts with NUL.
  *
+ * @param leftMs - For how many milliseconds from now that may hold up the process, where it blocks.
  * @throws {Error} with the system's code, where that is known at once
  */
-export type OpenSocket = (path: string, events: SocketEvents) => Socket
+export type OpenSocket = (path: string, events: SocketEvents, leftMs: () => number) => Socket

@@ -19,10 +19,10 @@ export interface OpenStoreOptions {
    */
   readonly timeoutMs?: number
   /**
-   * Asked before each connection for a socket that may hold up the process; gives `undefined` where that is not to be, or
-   * cannot be had.
+   * Asked before each connection how this runtime connects to the session bus: with a socket that may hold up the process
+   * as long as nothing else is to be done. `undefined` where `node:net` does it.
    */
-  blockingSocket?(): Promise<OpenSocket | undefined>
+  readonly busSocket?: (() => Promise<OpenSocket | undefined>) | undefined
   readonly openSealed?: OpenSealed | undefined
   readonly sealer?: (() => Promise<Sealer>) | undefined
   /** Told, once per state directory, that files were taken for want of a keychain. */
@@ -68,15 +68,14 @@ export function openStore(options: OpenStoreOptions): Promise<Store> {
 }
 
 async function openKeychain(options: OpenStoreOptions): Promise<Store> {
-  const { environment, stateDir, timeoutMs = maxReadMs, trace = () => {}, blockingSocket } = options
+  const { environment, stateDir, timeoutMs = maxReadMs, trace = () => {}, busSocket } = options
   const readTimeoutMs = Math.min(maxReadMs, timeoutMs)
-  const more = blockingSocket === undefined ? {} : { blockingSocket }
   return (await import('./keychain.ts')).openKeychain({
     environment,
     stateDir,
     readTimeoutMs,
+    busSocket,
     trace,
-    ...more,
   })
 }
 

@@ -70,7 +70,7 @@ const makers: [name: string, make: () => (() => Store) | Promise<() => Store>][]
     `Secret Service, ${socket}`,
     async () => {
       const environment = { env: keyring.env, uid: process.getuid?.() }
-      const open = (): Store => secretService({ environment, blockingSocket: async () => openSocket })
+      const open = (): Store => secretService({ environment, busSocket: async () => openSocket })
       for (const key of await open().list()) await open().delete(key)
       return open
     },

@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { Secret } from '../../src/core/secret.ts'
+import { driver, openBus, parseAddresses } from '../../src/store/dbus.ts'
 import { secretService } from '../../src/store/secret-service.ts'
 import type { OpenSocket } from '../../src/store/socket.ts'
 import type { Keychain, Store } from '../../src/store/store.ts'
-import { openStore } from '../../src/store/stores.ts'
+import { type OpenStoreOptions, openStore } from '../../src/store/stores.ts'
 import { busSockets } from '../support/bus-sockets.ts'
+import { startFullBus } from '../support/full-bus.ts'
 import { type BareBus, type Keyring, keyringMissing, startBus, startKeyring } from '../support/keyring.ts'
 import { scratchState } from '../support/state.ts'
 import { buildStoreWorker, startStoreWorker } from '../support/store-process.ts'
@@ -56,11 +58,11 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
     return bus
   }
 
-  function storeOn(bus: BareBus, timeoutMs?: number, openSocket?: OpenSocket): Keychain {
+  function storeOn(bus: Pick<BareBus, 'env'>, timeoutMs?: number, openSocket?: OpenSocket): Keychain {
     const environment = { env: bus.env, uid: process.getuid?.() }
     return secretService({
       environment,
-      blockingSocket: async () => openSocket,
+      busSocket: async () => openSocket,
       ...(timeoutMs !== undefined && { timeoutMs }),
     })
   }
@@ -90,7 +92,10 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
   }
 
   /** What `auto` does on that machine when it never took a store before. */
-  async function openAuto(env: Record<string, string>): Promise<{ store: Store; warnings: string[] }> {
+  async function openAuto(
+    env: Record<string, string>,
+    more: Partial<OpenStoreOptions> = {},
+  ): Promise<{ store: Store; warnings: string[] }> {
     const { environment, stateDir } = scratchState(env)
     const warnings: string[] = []
     const store = await openStore({
@@ -99,6 +104,7 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
       environment,
       stateDir,
       warn: message => warnings.push(message),
+      ...more,
     })
     return { store, warnings }
   }
@@ -156,6 +162,46 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
     expect(store.kind).toBe('file')
     expect(warnings).toHaveLength(1)
   })
+
+  test('a bus that takes no more connections: told, and auto takes nothing else, also where another address is empty', async () => {
+    const full = await startFullBus()
+    const busy = {
+      code: 'store_unavailable',
+      message: 'the bus takes no more connections',
+      hint: `try again, or ${another}`,
+    }
+    const empty = 'unix:path=/nowhere/bus'
+    for (const [socket, openSocket] of busSockets) {
+      // One that blocks waits for its turn as long as it may; the other is told at once.
+      const timeoutMs = socket === 'a socket that blocks' ? 30 : 2000
+      await expectAll(storeOn({ env: { DBUS_SESSION_BUS_ADDRESS: full } }, timeoutMs, openSocket), busy)
+      for (const address of [full, `${empty};${full};${empty}`]) {
+        const options = { timeoutMs, busSocket: async () => openSocket }
+        await expect(openAuto({ DBUS_SESSION_BUS_ADDRESS: address }, options)).rejects.toMatchObject(busy)
+      }
+    }
+  })
+
+  test.each(busSockets)(
+    'what a bus does not take at once is sent when it does, and no longer than its caller waits: %s',
+    async (_, openSocket) => {
+      const bus = await bareBus()
+      const name = 'a'.repeat(4 * 1024 * 1024)
+      const large = { ...driver, member: 'NameHasOwner', signature: 's', body: [name] }
+      const opened = openBus(parseAddresses(bus.address, undefined), process.getuid?.(), openSocket)
+      onTestFinished(() => opened.close())
+      bus.freezeBus()
+      let looks = 0
+      const caller = { leftMs: () => (looks++ < 3 ? 5 : 0) }
+      const asked = opened.call(large, caller)
+      await new Promise(resolve => setImmediate(resolve))
+      opened.leave(caller, new Error('no time left'))
+      await expect(asked).rejects.toThrow('no time left')
+      const again = opened.call({ ...driver, member: 'GetId' }, { leftMs: () => 1000 })
+      bus.thawBus()
+      expect((await again).body).toEqual([expect.stringMatching(/^[0-9a-f]{32}$/)])
+    },
+  )
 
   test('a bus that XDG_RUNTIME_DIR names is found without an address', async () => {
     const { keyring } = await keyringWithItem()

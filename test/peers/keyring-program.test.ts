@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { corp } from '../support/corp.ts'
+import { startFullBus } from '../support/full-bus.ts'
 import { keyringMissing, startKeyring } from '../support/keyring.ts'
 import { run } from '../support/run.ts'
 
@@ -68,6 +70,39 @@ test.skipIf(missing)(
     const once = { ...withKeyring, env: { ...withKeyring.env, TOKCTL_STORE: 'file' } }
     expect(await run(['get', 'corp'], once)).toMatchObject({ code: 0, stdout: 'token-2\n' })
     expect(await run(['get', 'corp'], without)).toMatchObject({ code: 7, stdout: '' })
+  },
+  patience,
+)
+
+test.skipIf(process.platform !== 'linux')(
+  'a bus that throws connections away, or takes none, is exit 7 under auto: nothing is asked, and no file is kept',
+  async () => {
+    const { auth, at, options } = await corp()
+    const full = await startFullBus()
+    const path = join(at.path, 'bus')
+    const server = createServer(connection => void connection.on('error', () => {}).destroy())
+    await new Promise<void>(resolve => server.listen(path, resolve))
+    onTestFinished(() => void server.close())
+    const resetting = `unix:path=${path}`
+    // What is asked for in a few words alone may hold up the one file, and waits on another kind of socket.
+    const calls: [address: string, args: string[], what: string][] = [
+      [resetting, ['get', 'corp'], 'the bus closed the connection'],
+      [resetting, ['get', 'corp', '--timeout', '9s'], 'the bus closed the connection'],
+      [full, ['get', 'corp', '--timeout', '9s'], 'the bus takes no more connections'],
+      [full, ['refresh', 'corp'], 'the bus takes no more connections'],
+    ]
+    await Promise.all(
+      calls.map(async ([address, args, what]) => {
+        const env = { ...options.env, TOKCTL_STORE: undefined, DBUS_SESSION_BUS_ADDRESS: address }
+        expect(await run(args, { at, env })).toMatchObject({
+          code: 7,
+          stdout: '',
+          stderr: `tokctl: error: ${what}\ntokctl: hint: try again, or choose kind = "file" under [store]\n`,
+        })
+      }),
+    )
+    expect(auth.count()).toBe(0)
+    expect(existsSync(join(at.stateDir, 'records'))).toBe(false)
   },
   patience,
 )

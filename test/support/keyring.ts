@@ -19,6 +19,10 @@ export interface Keyring {
   freeze(): void
   /** SIGCONT. */
   thaw(): void
+  /** SIGSTOP of the bus. */
+  freezeBus(): void
+  /** SIGCONT of the bus. */
+  thawBus(): void
   /** SIGKILL of the service; the bus stays, and nothing starts it again. */
   killDaemon(): Promise<void>
   /** Asks the bus for anything; for what has no method here. */
@@ -34,7 +38,7 @@ export interface Keyring {
 }
 
 /** A session bus on which nobody offers secrets, nor can be started to. */
-export type BareBus = Pick<Keyring, 'env' | 'address' | 'ask' | 'stop'>
+export type BareBus = Pick<Keyring, 'env' | 'address' | 'freezeBus' | 'thawBus' | 'ask' | 'stop'>
 
 /** Why a real keyring cannot be started here; `undefined` where it can. */
 export function keyringMissing(): string | undefined {
@@ -135,6 +139,8 @@ export async function startBus(): Promise<BareBus> {
   return {
     env,
     address,
+    freezeBus: () => void daemon.kill('SIGSTOP'),
+    thawBus: () => void daemon.kill('SIGCONT'),
     async ask(destination, path, interfaceMember, signature, body) {
       const at = interfaceMember.lastIndexOf('.')
       const bus = openBus(parseAddresses(address, undefined), process.getuid?.(), netSocket)

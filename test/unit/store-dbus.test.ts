@@ -5,7 +5,10 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Bus, type BusAddress, type MethodCall, openBus, parseAddresses } from '../../src/store/dbus.ts'
 import { encodeMessage, Frames, type Message } from '../../src/store/dbus-codec.ts'
-import { netSocket } from '../../src/store/net-socket.ts'
+import type { OpenSocket } from '../../src/store/socket.ts'
+import { busSockets } from '../support/bus-sockets.ts'
+
+const netSocket = busSockets[0]![1]
 
 const uid = process.getuid?.()
 const guid = '0123456789abcdef0123456789abcdef'
@@ -231,6 +234,82 @@ describe('whoever waits is told', () => {
     await server.next()
     bus.close()
     await expect(call).rejects.toMatchObject({ kind: 'closed', message: 'the connection was closed' })
+  })
+})
+
+describe('an address that gives no connection', () => {
+  const a = join('/', 'run', 'a', 'bus')
+  const cases: [code: string, kind: string, message: string][] = [
+    ...['ENOENT', 'ENOTDIR', 'ENAMETOOLONG', 'ECONNREFUSED', 'EPROTOTYPE', 'ENOTSOCK'].map(
+      (code): [string, string, string] => [code, 'unreachable', `${a} (${code})`],
+    ),
+    ['EAGAIN', 'closed', 'the bus takes no more connections'],
+    ['EACCES', 'refused', `the session bus may not be used, ${a} (EACCES)`],
+    ['EPERM', 'refused', `the session bus may not be used, ${a} (EPERM)`],
+    ...['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS'].map((code): [string, string, string] => [
+      code,
+      'exhausted',
+      `nothing is left for a connection to the session bus (${code})`,
+    ]),
+    ['ELOOP', 'closed', `the session bus cannot be reached, ${a} (ELOOP)`],
+    ['EIO', 'closed', `the session bus cannot be reached, ${a} (EIO)`],
+  ]
+  /** Fails with that code, at once or as an event. */
+  const failing = (code: string, isEvent: boolean): OpenSocket => {
+    return (_, { failed }) => {
+      const error = Object.assign(new Error(code), { code })
+      if (!isEvent) throw error
+      queueMicrotask(() => failed(error))
+      return { write() {}, close() {} }
+    }
+  }
+  // No such address is looked at: nobody owns an abstract name.
+  const at = (path: string): BusAddress => ({ path: `\0${path}`, guid })
+
+  test.each(cases)('%s: %s, at once and as an event', async (code, kind, message) => {
+    for (const isEvent of [false, true]) {
+      const bus = openBus([at(a)], uid, failing(code, isEvent))
+      const told = bus.call(ping, {})
+      await expect(told).rejects.toMatchObject({ kind, message: message.replace(a, `\0${a}`) })
+    }
+  })
+
+  test('there is no bus only where that is so of every address', async () => {
+    for (const order of [
+      ['EAGAIN', 'ENOENT'],
+      ['ENOENT', 'EAGAIN'],
+      ['ENOENT', 'EAGAIN', 'EACCES', 'ECONNREFUSED'],
+    ]) {
+      const left = [...order]
+      const openSocket: OpenSocket = (path, ...more) => failing(left.shift()!, true)(path, ...more)
+      const bus = openBus(order.map(at), uid, openSocket)
+      await expect(bus.call(ping, {})).rejects.toMatchObject({ kind: 'closed' })
+      expect(left).toEqual([])
+    }
+  })
+
+  test('all addresses share the time of one caller', async () => {
+    const times: number[] = []
+    const openSocket: OpenSocket = (path, events, leftMs) => {
+      times.push(leftMs())
+      return failing('EAGAIN', false)(path, events, leftMs)
+    }
+    openBus(['a', 'b', 'c'].map(at), uid, openSocket, { leftMs: () => 1200 })
+      .call(ping, {})
+      .catch(() => {})
+    expect(times).toEqual([400, 600, 1200])
+  })
+
+  test('a connection that is reset as it begins is one that was closed, and no other address is tried', async () => {
+    const path = join(home(), 'bus')
+    const server = createServer(connection => void connection.on('error', () => {}).destroy())
+    await new Promise<void>(resolve => server.listen(path, resolve))
+    onTestFinished(() => void server.close())
+    const lost = { kind: 'closed', message: 'the bus closed the connection' }
+    const none = { path: join(home(), 'none'), guid: undefined }
+    await expect(opened({ path, guid: undefined }, none).call(ping, {})).rejects.toMatchObject(lost)
+    const reset = openBus([at(a), none], uid, failing('ECONNRESET', true))
+    await expect(reset.call(ping, {})).rejects.toMatchObject(lost)
   })
 })
 
