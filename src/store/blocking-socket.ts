@@ -9,6 +9,7 @@ const unixStream = { family: 1, type: 1 | 0o2000000 }
 /** SOL_SOCKET and SO_SNDTIMEO, which holds for connect(2) as well, and where 0 is no limit. */
 const sendTimeout = [1, 21] as const
 const leastWaitMs = 1
+const nonBlocking = 0o4000
 const [pollIn, pollOut] = [1, 4]
 /** MSG_DONTWAIT, MSG_NOSIGNAL. */
 const [withoutWaiting, withoutSignal] = [0x40, 0x4000]
@@ -136,21 +137,28 @@ function connected(calls: Calls, path: string, leftMs: () => number): number {
   address.writeUInt16LE(unixStream.family, 0)
   address.set(name, 2)
   const length = path.startsWith('\0') ? 2 + name.length : addressBytes
-  const fd = calls.socket(unixStream.family, unixStream.type, 0)
-  if (fd < 0) throw failure(lastCode(calls))
-  const timeout = Buffer.alloc(16)
+  let ms = 0
   for (;;) {
-    // A crowd may fill the bus's queue for a moment: the system lets it in one by one, which asking again would not do.
-    const ms = Math.max(leastWaitMs, leftMs())
-    timeout.writeUInt32LE(Math.floor(ms / 1000), 0)
-    timeout.writeUInt32LE(Math.floor((ms % 1000) * 1000), 8)
-    calls.setsockopt(fd, ...sendTimeout, ptr(timeout), timeout.length)
+    const fd = calls.socket(unixStream.family, ms > 0 ? unixStream.type : unixStream.type | nonBlocking, 0)
+    if (fd < 0) throw failure(lastCode(calls))
+    if (ms > 0) limit(calls, fd, ms)
     if (calls.connect(fd, ptr(address), length) === 0) return fd
     const code = lastCode(calls)
-    if (code === 'EINTR') continue
     calls.close(fd)
-    throw failure(code)
+    if (code !== 'EAGAIN' && code !== 'EINTR') throw failure(code)
+    // A crowd may fill the bus's queue for a moment: the system lets it in one by one, which asking again would not do.
+    const left = leftMs()
+    if (left < leastWaitMs || (code === 'EAGAIN' && ms > 0)) throw failure('EAGAIN')
+    ms = left
   }
+}
+
+function limit(calls: Calls, fd: number, ms: number): void {
+  // struct timeval
+  const timeout = Buffer.alloc(16)
+  timeout.writeUInt32LE(Math.floor(ms / 1000), 0)
+  timeout.writeUInt32LE(Math.floor((ms % 1000) * 1000), 8)
+  calls.setsockopt(fd, ...sendTimeout, ptr(timeout), timeout.length)
 }
 
 function lastCode(calls: Calls): string {
