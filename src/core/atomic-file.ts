@@ -2,8 +2,8 @@ import {
   closeSync,
   constants,
   fchmodSync,
+  fchownSync,
   fsyncSync,
-  lstatSync,
   openSync,
   readlinkSync,
   realpathSync,
@@ -11,7 +11,7 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { basename, dirname, isAbsolute, join, resolve, sep } from 'node:path'
 
 let counter = 0
 
@@ -22,6 +22,7 @@ let counter = 0
  * @param durable - False spares both fsyncs: for what can be made again, and whose reader does
  * without a torn one. After a crash of the machine the file may then be empty, torn or the old one.
  * @param mode - Of the new file, whatever the old one had.
+ * @param owner - Of the new file, where it is to be another: root alone may say so.
  * @throws The system's error; the old file is then untouched and the temporary one removed.
  */
 export function writeFileAtomic(
@@ -30,6 +31,7 @@ export function writeFileAtomic(
   pid: number,
   durable = true,
   mode = 0o600,
+  owner?: { readonly uid: number; readonly gid: number },
 ): void {
   const temporary = `${path}.${pid}.${counter++}.tmp`
   const data = typeof content === 'string' ? Buffer.from(content) : content
@@ -41,6 +43,7 @@ export function writeFileAtomic(
   const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | noFollow, 0o600)
   try {
     try {
+      if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid)
       fchmodSync(fd, mode)
       let written = 0
       while (written < data.length) written += writeSync(fd, data, written)
@@ -58,16 +61,32 @@ export function writeFileAtomic(
   if (durable) syncDirectory(dirname(path))
 }
 
-/** The path that is to be replaced so that a link stays one: where it leads, also when nothing is there yet. */
+// As many as Linux follows.
+const maxLinks = 40
+
+/**
+ * The path that is to be replaced so that a link stays one: where it leads, also when nothing is there yet.
+ *
+ * @throws The system's `ELOOP`
+ */
 export function linkedFile(path: string): string {
-  try {
-    return realpathSync(path)
-  } catch {
+  let at = path
+  for (let i = 0; i <= maxLinks; i++) {
     try {
-      if (lstatSync(path).isSymbolicLink()) return resolve(dirname(path), readlinkSync(path))
-    } catch {}
-    return path
+      // Not by the text of it: ".." of a directory that is a link is not where the link lies.
+      at = join(realpathSync.native(dirname(at)), basename(at))
+    } catch {
+      return resolve(at)
+    }
+    let to: string
+    try {
+      to = readlinkSync(at)
+    } catch {
+      return at
+    }
+    at = isAbsolute(to) ? to : `${dirname(at)}${sep}${to}`
   }
+  return realpathSync.native(path)
 }
 
 /** Makes a rename or an unlink in the directory last. Windows has no such call and needs none. */
