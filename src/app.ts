@@ -78,6 +78,12 @@ export interface App {
    */
   whileEditing(work: () => void): Promise<void>
   /**
+   * Does the work while no other process of this user keeps values in a file for later steps.
+   *
+   * @throws {TokctlError} `lock_timeout`; whatever the work throws
+   */
+  whileKeeping(work: () => void): Promise<void>
+  /**
    * Does the work while no other process sets up another tool.
    *
    * @throws {TokctlError} `lock_timeout`; whatever the work throws
@@ -365,6 +371,7 @@ export function createApp(options: AppOptions): App {
     childEnvironment: environmentFor,
     whileWatching,
     whileEditing: work => exclusively('@configuration', 'the configuration is', async () => work()),
+    whileKeeping: work => exclusively('@ci-files', 'the file of values is', async () => work()),
     whileSettingUp: work => exclusively('@setup', 'the configuration of tools is', work, setupMs),
     async credentials() {
       const { openCredentials } = await import('./store/credentials.ts')

@@ -3,10 +3,13 @@ import {
   closeSync,
   constants,
   fstatSync,
+  fsyncSync,
   ftruncateSync,
   lstatSync,
   openSync,
   readSync,
+  type Stats,
+  statSync,
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
@@ -39,12 +42,12 @@ export function checkWritable(path: string, isKept: boolean, { uid }: Pick<Envir
         hint: `run: rm ${shellWord(path)}`,
       })
     }
+    const target = isKept ? linkedFile(path) : path
     // What is kept is put there by a rename, which the directory alone has to allow.
-    if (found === undefined || isKept)
-      accessSync(dirname(isKept ? linkedFile(path) : path), constants.W_OK | constants.X_OK)
+    if (found === undefined || isKept) accessSync(dirname(target), constants.W_OK | constants.X_OK)
     if (found === undefined) return
-    if (isKept) readKept(path)
-    else closeSync(openRegular(path, appending))
+    if (!isKept) return closeSync(openRegular(path, appending))
+    if (readKept(path) !== undefined) checkReplaceable(path, target, uid)
   })
 }
 
@@ -77,8 +80,9 @@ export function appendTo(path: string, text: string): void {
 }
 
 /**
- * Writes lines into a file: those of the same name are replaced, all others stay, byte for byte, and so does its mode; 0600
- * where it is new. Where the path is a link, what it leads to is written.
+ * Writes lines into a file: those of the same name are replaced, all others stay, byte for byte, and so do its mode and its
+ * owner, as far as it is ours to say; 0600 where it is new. Where the path is a link, what it leads to is written. Nobody else
+ * may do the same meanwhile.
  *
  * @returns The mode of the file.
  * @throws {TokctlError} `output_failed`
@@ -86,23 +90,94 @@ export function appendTo(path: string, text: string): void {
 export function keepIn(
   path: string,
   lines: ReadonlyMap<string, string>,
-  { pid }: Pick<Environment, 'pid'>,
+  { pid, uid }: Pick<Environment, 'pid' | 'uid'>,
 ): number {
   return attempt(path, () => {
     const kept = readKept(path)
     // Whatever bytes they are, each is one character.
-    const text = kept?.bytes.toString('latin1') ?? ''
-    const others = (text.match(/[^\n]*\n|[^\n]+$/g) ?? []).filter(line => {
-      const name = /^(?:export )?(\w+)=/.exec(line)?.[1]
+    const others = entriesOf(kept?.bytes.toString('latin1') ?? '').filter(entry => {
+      const name = /^(?:export )?(\w+)=/.exec(entry)?.[1]
       return name === undefined || !lines.has(name)
     })
     const rest = Buffer.from(others.join(''), 'latin1')
     const isOpen = rest.length > 0 && rest.at(-1) !== 0x0a
     const added = Buffer.from(`${isOpen ? '\n' : ''}${[...lines.values(), ''].join('\n')}`)
+    const data = Buffer.concat([rest, added])
     const mode = kept === undefined ? 0o600 : kept.mode & 0o7777
-    writeFileAtomic(linkedFile(path), Buffer.concat([rest, added]), pid, true, mode)
+    const target = linkedFile(path)
+    const owner = uid === 0 ? statSync(target, { throwIfNoEntry: false }) : undefined
+    try {
+      writeFileAtomic(target, data, pid, true, mode, owner)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || kept === undefined) throw error
+      overwrite(target, data, kept.bytes, uid)
+    }
     return mode
   })
+}
+
+const inQuotes =
+  /(?:export )?\w+=(?=['"])(?:'[^']*'|"(?:[^"\\]|\\[\s\S])*"|\\[\s\S]|[^\s'"\\])+[^\S\n]*(?:#[^\n]*)?(?:\n|$)/y
+
+/** The lines of a text, those of one value in quotes together. */
+function entriesOf(text: string): string[] {
+  const entries: string[] = []
+  for (let at = 0; at < text.length; at += entries.at(-1)!.length) {
+    inQuotes.lastIndex = at
+    const quoted = inQuotes.exec(text)?.[0]
+    entries.push(quoted ?? text.slice(at, text.indexOf('\n', at) + 1 || text.length))
+  }
+  return entries
+}
+
+/** What a rename would be refused for, told before there is anything to lose. */
+function checkReplaceable(path: string, target: string, uid: number | undefined): void {
+  if (uid === undefined) return
+  const file = statSync(target)
+  const directory = statSync(dirname(target))
+  const refuse = (why: string, hint: string): never => {
+    throw new TokctlError('output_failed', `file ${path} cannot be written: ${why}`, { hint })
+  }
+  const other = 'name another one: --file FILE'
+  if (file.uid === uid && (file.mode & 0o200) === 0)
+    refuse('it is read-only', `run: chmod u+w ${shellWord(path)}`)
+  if (uid !== 0 && (directory.mode & 0o1000) !== 0 && file.uid !== uid && directory.uid !== uid)
+    refuse('it belongs to another user, who alone may replace it in that directory', other)
+  if (file.dev === directory.dev) return
+  if (!isOurs(file, uid)) refuse('it is mounted there, and belongs to another user', other)
+  accessSync(target, constants.W_OK)
+}
+
+// A file that is mounted by itself, as `docker run -v FILE:FILE` does, cannot be replaced, and its device does not always tell:
+// it is written in its place. That is not whole for a reader meanwhile, nor after a crash, but the only way there is; a failure
+// puts back what was there.
+function overwrite(path: string, data: Buffer, before: Buffer, uid: number | undefined): void {
+  const fd = openRegular(path, constants.O_WRONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0))
+  const put = (bytes: Buffer): void => {
+    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, at)
+    ftruncateSync(fd, bytes.length)
+  }
+  try {
+    if (!isOurs(fstatSync(fd), uid))
+      throw new TokctlError(
+        'output_failed',
+        `file ${path} cannot be written: it is mounted there, and belongs to another user`,
+        { hint: 'name another one: --file FILE' },
+      )
+    try {
+      put(data)
+      fsyncSync(fd)
+    } catch (error) {
+      put(before)
+      throw error
+    }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function isOurs({ uid: owner }: Stats, uid: number | undefined): boolean {
+  return uid === undefined || uid === 0 || owner === uid
 }
 
 function readKept(path: string): FileRead | undefined {

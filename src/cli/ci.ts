@@ -1,6 +1,5 @@
 import { resolve } from 'node:path'
 import type { Plan, Step } from '../ci/ci-system.ts'
-import type { Environment } from '../core/environment.ts'
 import { printable, TokctlError } from '../core/errors.ts'
 import { findProgram } from '../core/find-program.ts'
 import { defaultTimeoutMs } from '../core/manager.ts'
@@ -134,20 +133,28 @@ function said(title: string, names: readonly string[], { isMasked, told }: Plan)
   return `tokctl: ${title}: ${hidden}\ntokctl: ${title}: ${all} ${told}\n`
 }
 
-function keep({ path, lines }: Step & { readonly kind: 'keep' }, environment: Environment): void {
-  const mode = keepIn(resolve(environment.cwd, path), lines, environment)
-  if (environment.platform === 'win32' || (mode & 0o007) === 0) return
-  warn(`file ${path} can be read by every user of this machine; run: chmod o= ${shellWord(path)}`)
+async function keep(
+  { path, lines }: Step & { readonly kind: 'keep' },
+  { app, environment }: CommandContext,
+): Promise<void> {
+  let mode = 0
+  await app.whileKeeping(() => {
+    mode = keepIn(resolve(environment.cwd, path), lines, environment)
+  })
+  if (environment.platform === 'win32' || (mode & 0o077) === 0) return
+  const who = (mode & 0o007) === 0 ? 'its group' : 'every user of this machine'
+  warn(`file ${path} can be read by ${who}; run: chmod go= ${shellWord(path)}`)
 }
 
-async function take(step: Step, { app, environment }: CommandContext, signal: AbortSignal): Promise<void> {
+async function take(step: Step, context: CommandContext, signal: AbortSignal): Promise<void> {
+  const { app, environment } = context
   switch (step.kind) {
     case 'say':
       return writeOut(step.text)
     case 'append':
       return appendTo(resolve(environment.cwd, step.path), step.text)
     case 'keep':
-      return keep(step, environment)
+      return keep(step, context)
     case 'run': {
       const { runProgram } = await import('../core/run-program.ts')
       const { command, input } = step

@@ -194,7 +194,7 @@ test('on GitLab a dotenv file of mode 0600, in which a name stands once and othe
   expect(await ci('corp')).toMatchObject({
     code: 0,
     stderr: expect.stringMatching(
-      /^tokctl: warning: file tokctl\.env can be read by every user of this machine; run: chmod o= tokctl\.env\n/,
+      /^tokctl: warning: file tokctl\.env can be read by every user of this machine; run: chmod go= tokctl\.env\n/,
     ),
   })
   expect(content(at, 'tokctl.env')).toBe('OTHER=1\nCORP_TOKEN=token-1\n')
@@ -335,6 +335,47 @@ test('where the file is a link, what it leads to is written, whether or not it i
   expect(mode(target)).toBe(0o600)
   expect(readlinkSync(link)).toBe(target)
   expect(readdirSync(dirname(target))).toEqual(['file'])
+})
+
+test('six jobs at once that write one file: each value is there', async () => {
+  const { at, ci } = await job({})
+  const names = [...'ABCDEF']
+  const done = await Promise.all(names.map(name => ci(`corp=${name}`, '--file', 's.env')))
+  expect(done.map(({ code }) => code)).toEqual(names.map(() => 0))
+  expect(content(at, 's.env').trim().split('\n').sort()).toEqual(
+    names.map(name => `export ${name}='token-1'`),
+  )
+})
+
+test('a value in quotes counts whole, and a file that its group may read is told of', async () => {
+  const { at, ci } = await job({})
+  const others = 'A=\'first\nexport CORP_TOKEN=inside\n\'\nB=it\'s\nC="x\\"\nCORP_TOKEN=too"\n'
+  at.write('home/s.env', `export CORP_TOKEN='old\nlast'\n${others}`, 0o640)
+  expect(await ci('corp', '--file', 's.env')).toMatchObject({
+    code: 0,
+    stderr: expect.stringContaining('file s.env can be read by its group; run: chmod go= s.env\n'),
+  })
+  expect(content(at, 's.env')).toBe(`${others}export CORP_TOKEN='token-1'\n`)
+})
+
+test('a file that may only be read is refused before anything is asked for', async () => {
+  const { at, auth, ci } = await job({})
+  const path = at.write('home/s.env', 'A=1\n', 0o444)
+  expect(await ci('corp', '--file', 's.env')).toMatchObject({
+    code: 1,
+    stderr: `tokctl: error: file ${path} cannot be written: it is read-only\ntokctl: hint: run: chmod u+w ${path}\n`,
+  })
+  expect(auth.count()).toBe(0)
+  expect(content(at, 's.env')).toBe('A=1\n')
+})
+
+test.runIf(process.getuid?.() === 0)("root leaves another user's file to its owner", async () => {
+  const { at, ci } = await job({})
+  const path = at.write('home/s.env', 'A=1\n', 0o600)
+  lchownSync(path, 65_534, 65_533)
+  expect(await ci('corp', '--file', 's.env')).toMatchObject({ code: 0 })
+  expect(statSync(path)).toMatchObject({ uid: 65_534, gid: 65_533 })
+  expect(content(at, 's.env')).toContain('token-1')
 })
 
 test.runIf(process.getuid?.() === 0)(
