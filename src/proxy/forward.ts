@@ -30,6 +30,14 @@ export interface Forwarding {
   readonly clock: Clock
 }
 
+/** How long clients may do nothing, in milliseconds. */
+export interface Patience {
+  /** While they are to send. */
+  readonly clientStallMs: number
+  /** While they are to take. */
+  readonly clientTakeMs: number
+}
+
 /** Of the body of an answer that nobody will see, so many bytes are read for the connection's sake, and for so long. */
 const discardedBytes = 65_536
 const discardedMs = 2000
@@ -86,7 +94,8 @@ export class Exchange {
       const expects = /^100-continue$/i.test(incoming.headers.expect ?? '')
       const taken = takeBody(incoming, route.maxBodyBytes, {
         onBegin: () => expects && outgoing.writeContinue(),
-        onProgress: () => this.#clientActed(),
+        // Who sends on, and takes nothing of what comes back, is not excused by it.
+        onProgress: () => this.#isToTake || this.#clientActed(),
       })
       this.#body = await taken
     }
@@ -143,16 +152,24 @@ export class Exchange {
     this.#clientActedAt = this.forwarding.clock.monotonic()
   }
 
-  /** For how long the client has neither sent nor taken what it is to. */
-  stalledMs(now: number): number {
+  /**
+   * Tells whether the client has not sent, or not taken, for longer than it may.
+   *
+   * @param now - On the monotonic clock.
+   */
+  isStalled(now: number, { clientStallMs, clientTakeMs }: Patience): boolean {
     const { incoming, outgoing } = this
     const body = this.#body
-    // It cannot send what the upstream does not take.
-    const isToSend = !incoming.complete && !(body.kind === 'stream' && body.stream.writableNeedDrain)
+    // It cannot send what the upstream does not take. And once an answer has begun it may have nothing to say, as in a stream
+    // both ways: until one side ends that, it holds no more than an answer without end does.
+    const isToSend =
+      !outgoing.headersSent &&
+      !incoming.complete &&
+      !(body.kind === 'stream' && body.stream.writableNeedDrain)
     // Nor can it take the answer while one before it on the same connection is not over.
     const waitsItsTurn = outgoing.socket === null
     if (waitsItsTurn || !(this.#isToTake || isToSend)) this.#clientActedAt = now
-    return now - this.#clientActedAt
+    return now - this.#clientActedAt > (this.#isToTake ? clientTakeMs : clientStallMs)
   }
 
   /** Ends both sides. */

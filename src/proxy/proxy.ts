@@ -7,7 +7,7 @@ import type { Tokens } from '../core/tokens.ts'
 import { isLoopback } from '../profile/match.ts'
 import { type Admission, hostsOf, type Refusal, refusalOf } from './admission.ts'
 import { answerFailure, breakOff } from './failure.ts'
-import { Exchange, type Forwarding } from './forward.ts'
+import { Exchange, type Forwarding, type Patience } from './forward.ts'
 import { exposureOf } from './inherited-socket.ts'
 import { addOne, countRequest, createRouteMetrics, prometheusText, type RouteMetrics } from './metrics.ts'
 import { createPeerLookup } from './peer-user.ts'
@@ -29,15 +29,13 @@ export interface ProxyOptions {
 }
 
 /** What clients may take, in pieces and milliseconds. */
-export interface ProxyLimits {
+export interface ProxyLimits extends Patience {
   /** More connections than these are ended at once. */
   readonly connections: number
   /** A whole request header must be there in this time. */
   readonly headerMs: number
   /** A connection on which nothing is asked is closed. */
   readonly idleMs: number
-  /** A client that should send or take something and does not is given up. */
-  readonly clientStallMs: number
   /** How often it is looked for such clients. */
   readonly watchMs: number
   /** How long what runs may take to end once the proxy is closed. */
@@ -59,6 +57,9 @@ export const proxyLimits: ProxyLimits = {
   headerMs: 10_000,
   idleMs: 60_000,
   clientStallMs: 30_000,
+  // The kernel shows that a client takes something only when a good part of its buffer is free again: with one of 4 MiB, and 15 kB
+  // a second, every 100 seconds.
+  clientTakeMs: 300_000,
   watchMs: 5000,
   drainMs: 10_000,
 }
@@ -277,7 +278,7 @@ async function listen(
   const watch = setInterval(() => {
     const now = clock.monotonic()
     for (const exchange of exchanges) {
-      if (exchange.stalledMs(now) > limits.clientStallMs) exchange.abort()
+      if (exchange.isStalled(now, limits)) exchange.abort()
     }
   }, limits.watchMs)
   watch.unref()

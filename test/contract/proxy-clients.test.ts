@@ -3,7 +3,9 @@ import { Agent, type IncomingMessage, request, ServerResponse } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { queryObjects } from 'node:v8'
 import { expect, onTestFinished, test } from 'vitest'
-import { Exchange } from '../../src/proxy/forward.ts'
+import { systemClock } from '../../src/core/time.ts'
+import { Exchange, type Forwarding } from '../../src/proxy/forward.ts'
+import { proxyLimits } from '../../src/proxy/proxy.ts'
 import { proxyBefore, scriptedTokens, sendRaw, startUpstream } from '../support/proxy-route.ts'
 
 // Clients that are many, slow, or gone.
@@ -76,7 +78,7 @@ test('a client that stops reading is given up; meanwhile no more is read from th
     }
     more()
   })
-  const limits = { clientStallMs: 100, watchMs: 20 }
+  const limits = { clientTakeMs: 100, watchMs: 20 }
   const { port } = await proxyBefore(upstream.origin, scriptedTokens(), { limits })
   const [client] = await open(port, 1)
   client!.pause()
@@ -92,7 +94,7 @@ test('a client that sends without end and takes nothing of what comes back is gi
     incoming.on('error', () => {})
     incoming.pipe(outgoing)
   })
-  const limits = { clientStallMs: 100, watchMs: 20 }
+  const limits = { clientTakeMs: 100, watchMs: 20 }
   const { port } = await proxyBefore(upstream.origin, scriptedTokens(), { limits, maxBodyBytes: 2 ** 40 })
   const [client] = await open(port, 1)
   client!.pause()
@@ -110,18 +112,53 @@ test('a client that sends without end and takes nothing of what comes back is gi
   await gone
 })
 
-test('a client that stops sending in mid-body is given up also after the answer has begun', async () => {
+test('a stream both ways goes on, however long its client has nothing to say', async () => {
   const upstream = await startUpstream((incoming, outgoing) => {
-    incoming.socket.on('close', () => upstream.server.emit('gone'))
-    incoming.resume().on('error', () => {})
     outgoing.write('begun')
+    incoming.on('error', () => {})
+    incoming.pipe(outgoing)
   })
-  const limits = { clientStallMs: 50, watchMs: 20 }
-  const { port } = await proxyBefore(upstream.origin, scriptedTokens(), { limits })
-  const gone = once(upstream.server, 'gone')
-  const head = `POST / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nTransfer-Encoding: chunked\r\n\r\n`
-  expect(await sendRaw(port, `${head}4\r\nhalf\r\n`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*begun\r\n$/)
-  await gone
+  let skipped = 0
+  const looks = new EventEmitter()
+  const monotonic = (): number => {
+    looks.emit('look')
+    return systemClock.monotonic() + skipped
+  }
+  const { port } = await proxyBefore(upstream.origin, scriptedTokens(), {
+    limits: { watchMs: 20 },
+    clock: { ...systemClock, monotonic },
+  })
+  const [client] = await open(port, 1)
+  let text = ''
+  const heard = async (word: string): Promise<void> => {
+    while (!text.includes(word)) text += (await once(client!, 'data')).toString()
+  }
+  const chunked = '\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nping\r\n'
+  client!.write(get(port).replace('GET', 'POST').replace('\r\n\r\n', chunked))
+  await heard('ping')
+  skipped = 3_600_000
+  // By now it is nobody but the watch that looks.
+  for (let look = 0; look < 3; look++) await once(looks, 'look')
+  client!.write('4\r\nlast\r\n0\r\n\r\n')
+  await heard('\r\n0\r\n\r\n')
+  expect(text).toContain('last')
+})
+
+test('a client that takes little at a time is given more of it than one that sends nothing', async () => {
+  let now = 0
+  const exchange = new Exchange(
+    { complete: false } as IncomingMessage,
+    { socket: {}, headersSent: true } as ServerResponse,
+    { clock: { ...systemClock, monotonic: () => now } } as unknown as Forwarding,
+  )
+  exchange.isToTake(true)
+  // 15 kB a second, and 4 MiB of the kernel's before us.
+  now = 101_000
+  expect(exchange.isStalled(now, proxyLimits)).toBe(false)
+  now = 300_001
+  expect(exchange.isStalled(now, proxyLimits)).toBe(true)
+  exchange.isToTake(false)
+  expect(exchange.isStalled(now, proxyLimits)).toBe(false)
 })
 
 test('an upstream that takes its time is waited for, however long the body was in coming', async () => {
