@@ -16,17 +16,22 @@ interface Row {
 /** Each is some processes, and one signal is to end them all. */
 const atOnce = 4
 
-/** What `tokctl setup --list` prints: of each tool whether it is installed, set up, and answers when it is asked itself. */
+/**
+ * What `tokctl setup --list` prints: of each tool whether it is installed, set up, and answers when it is asked itself.
+ *
+ * @param broken - Why there are no profiles to ask for, where the configuration cannot be read.
+ */
 export async function listTools(
   tools: readonly (readonly [name: string, tool: Tool])[],
   profiles: readonly Profile[],
   machine: Machine,
   isJson: boolean,
+  broken: string | undefined,
 ): Promise<string> {
   const rows: Row[] = []
   for (let i = 0; i < tools.length; i += atOnce) {
     const some = tools.slice(i, i + atOnce).map(([name, tool]) => rowOf(name, tool, profiles, machine))
-    rows.push(...(await Promise.all(some)))
+    rows.push(...(await Promise.all(some)).map(row => (isLeftOpen(row) ? { ...row, problem: broken } : row)))
   }
   if (isJson) {
     const shown = rows.map(row => ({
@@ -59,6 +64,10 @@ export async function listTools(
           .trimEnd()}\n`,
     )
     .join('')
+}
+
+function isLeftOpen({ installed, configured, works, problem }: Row): boolean {
+  return installed && configured && works !== true && problem === undefined
 }
 
 async function rowOf(name: string, tool: Tool, profiles: readonly Profile[], machine: Machine): Promise<Row> {

@@ -65,7 +65,8 @@ async function setUp(
     const names = name === undefined ? Object.keys(tools) : [name]
     const { listTools } = await import('./setup-list.ts')
     const known = await Promise.all(names.map(async each => [each, await find(each)] as const))
-    writeOut(await listTools(known, await profilesOf(context, true), machine, options.json === true))
+    const profiles = await profilesOf(context, true)
+    writeOut(await listTools(known, profiles, machine, options.json === true, await brokenBy(context)))
     return
   }
   if (name === undefined) {
@@ -151,6 +152,17 @@ async function profilesOf({ app }: CommandContext, lenient: boolean): Promise<Pr
     if (lenient && error instanceof TokctlError) return []
     throw error
   }
+}
+
+/** What is wrong with the configuration that is there. */
+async function brokenBy({ app }: CommandContext): Promise<string | undefined> {
+  try {
+    await app.config()
+  } catch (error) {
+    if (!(error instanceof TokctlError)) throw error
+    return error.code === 'config_not_found' ? undefined : printable(error.message)
+  }
+  return undefined
 }
 
 function isOfProject({ name }: Profile): boolean {

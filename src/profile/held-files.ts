@@ -77,7 +77,9 @@ export function realPath(path: string): string {
   }
 }
 
-// Through whatever links and mounts, and in whatever letter case: one of the directories on the way there is the project's.
+// Through links, in whatever letter case, and where the project is mounted a second time: one of the directories on the way
+// there is the project's. Not seen are a directory inside it that is mounted elsewhere by itself, and a hard link; no project
+// brings either.
 function isWithin(path: string, project: string, identity: Identity): boolean {
   const directory = identity(project)
   for (const at of waysUp(path)) {
@@ -88,9 +90,9 @@ function isWithin(path: string, project: string, identity: Identity): boolean {
   return false
 }
 
-/** The path, and each directory above it but the uppermost. */
+/** The path, and each directory above it. */
 function waysUp(path: string): string[] {
-  return dirname(path) === path ? [] : [path, ...waysUp(dirname(path))]
+  return dirname(path) === path ? [path] : [path, ...waysUp(dirname(path))]
 }
 
 /** What makes two paths one place. @returns `undefined` where there is nothing. */

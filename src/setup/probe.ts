@@ -1,3 +1,4 @@
+import { TokctlError } from '../core/errors.ts'
 import type { Machine } from './setup.ts'
 
 /** The text of a member, in an answer that is JSON or has lines of it. */
@@ -29,6 +30,8 @@ interface Question {
 /**
  * Asks a tool, and this program in the tool's words: only the same secret says that the tool's came from here. Where this
  * program has none the tool is not asked, since it would go on to ask others.
+ *
+ * @throws {TokctlError} `command_failed` with what this program says that it has none for
  */
 export async function comesFromUs(
   machine: Machine,
@@ -37,7 +40,11 @@ export async function comesFromUs(
 ): Promise<boolean> {
   const own = await machine.run([...machine.program, ...words], ours)
   const wanted = own.exitCode === 0 ? ours.secret(own.stdout) : undefined
-  if (wanted === undefined) return false
+  if (wanted === undefined) {
+    const why = /^tokctl: error: (.*)/m.exec(own.stderr)?.[1]
+    if (why !== undefined) throw new TokctlError('command_failed', why)
+    return false
+  }
   const { exitCode, stdout } = await machine.run(command, theirs)
   return exitCode === 0 && theirs.secret(stdout) === wanted
 }

@@ -427,7 +427,7 @@ describe('git', () => {
   })
 
   test('--list asks git, and says of a helper that fails that it does not work', async () => {
-    const { setup, options, auth } = await home()
+    const { at, setup, options, auth } = await home()
     const row = async (more: RunOptions = options): Promise<unknown> =>
       JSON.parse((await run(['setup', '--list', 'git', '--json'], more)).stdout).tools[0]
     const want = { tool: 'git', installed: true, configured: false, works: null, asked: null, problem: null }
@@ -439,7 +439,11 @@ describe('git', () => {
     )
     auth.unavailable()
     const later = { ...options, env: { ...options.env, ...ahead('+2h') } }
-    expect(await row(later)).toEqual({ ...want, configured: true, works: false, asked: 'tool' })
+    const fails = { ...want, configured: true, works: false, asked: 'tool' }
+    expect(await row(later)).toEqual({ ...fails, problem: expect.stringContaining('answered 503') })
+    writeFileSync(at.configFile, `${readFileSync(at.configFile, 'utf8')}colour = "red"\n`)
+    const problem = expect.stringContaining('profile.corp.colour: unknown key')
+    expect(await row()).toMatchObject({ configured: true, problem })
   })
 })
 

@@ -422,6 +422,8 @@ test('the project’s directory is known by what it is, not by how it is spelt: 
   const mounted = (path: string): string => path.replace(join(at, 'mnt'), directory)
   expect(await paths(join(at, 'mnt', 'bin', 'x'), mounted)).toEqual([join(at, 'mnt', 'bin', 'x')])
   expect(await paths(join(at, 'shop-2', 'run.sh'), folded)).toEqual([])
+  // Of a project in the uppermost directory everything is.
+  expect((await heldFiles('/.tokctl.toml', named('/bin/sh'))).map(({ path }) => path)).toEqual(['/bin/sh'])
 })
 
 describe('the user’s own is out of its reach', () => {
