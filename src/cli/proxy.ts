@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, readFileSync, unlinkSync } from 'node:fs'
+import { accessSync, constants, lstatSync, readFileSync, unlinkSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { writeFileAtomic } from '../core/atomic-file.ts'
 import type { Environment } from '../core/environment.ts'
@@ -24,6 +24,9 @@ import { writePart } from './io.ts'
 import { warn } from './report.ts'
 import { notifyServiceManager } from './service-manager.ts'
 import { holdSignals } from './signals.ts'
+
+/** 32 bytes in base64url. */
+const secretLength = 43
 
 interface ProxyFlags {
   readonly listen?: string
@@ -75,6 +78,7 @@ async function serve(context: CommandContext, names: readonly string[], flags: P
       }
       routes.push(await routeOf(settings, context, path === undefined ? undefined : secrets.get(path)))
     }
+    for (const path of secrets.keys()) refuseOtherFile(path, environment)
     const uid = tellsUsers(environment) ? environment.uid : undefined
     const proxy = await startProxy(routes, { clock, tokens, uid })
     try {
@@ -225,6 +229,27 @@ function isActivated({ env, pid }: Environment): boolean {
   return env['LISTEN_PID'] === String(pid) && env['LISTEN_FDS'] === '1'
 }
 
+/** Leaves alone what is no secret of an earlier start: named by mistake, it would be replaced, and taken away at the end. */
+function refuseOtherFile(path: string, environment: Environment): void {
+  try {
+    if (isEarlierSecret(path, environment)) return
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException
+    // What cannot be there cannot be written either, which is said then.
+    if (code === 'ENOENT' || code === 'ENOTDIR') return
+  }
+  throw new TokctlError('config_invalid', `${path} is no secret of clients, and stays as it is`, {
+    hint: 'name another file for it, or remove that one',
+  })
+}
+
+function isEarlierSecret(path: string, { uid, platform }: Environment): boolean {
+  const found = lstatSync(path)
+  if (!found.isFile() || (found.size !== 0 && found.size !== secretLength)) return false
+  if (platform !== 'win32' && (found.uid !== uid || (found.mode & 0o077) !== 0)) return false
+  return /^(?:[\w-]{43})?$/.test(readFileSync(path, 'latin1'))
+}
+
 function writeSecret(path: string, secret: Secret, { pid }: Environment): void {
   try {
     writeFileAtomic(path, secret.expose(), pid)
@@ -236,6 +261,8 @@ function writeSecret(path: string, secret: Secret, { pid }: Environment): void {
 
 function removeSecret(path: string, secret: Secret): void {
   try {
+    const found = lstatSync(path)
+    if (!found.isFile() || found.size !== secretLength) return
     if (new Secret(readFileSync(path, 'utf8')).equals(secret)) unlinkSync(path)
   } catch {
     // Another proxy has written its own there, or it is gone.

@@ -1,6 +1,15 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, linkSync, readFileSync, renameSync, statSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs'
 import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -167,6 +176,25 @@ test('--client-auth writes a secret for its owner alone, asks for it, and takes 
   proxy.kill('SIGTERM')
   expect((await proxy.done).code).toBe(0)
   expect(existsSync(file)).toBe(false)
+})
+
+test('--client-auth replaces nothing but an earlier secret', async () => {
+  const { options, at } = await corp()
+  const file = at.write('precious', 'my own words')
+  const args = ['proxy', 'corp', '--upstream', 'https://api.example.com', '--client-auth']
+  const refusedAt = (path: string) => ({
+    code: 3,
+    stdout: '',
+    stderr:
+      `tokctl: error: ${path} is no secret of clients, and stays as it is\n` +
+      'tokctl: hint: name another file for it, or remove that one\n',
+  })
+  expect(await run([...args, file], options)).toMatchObject(refusedAt(file))
+  expect(readFileSync(file, 'utf8')).toBe('my own words')
+  const link = join(at.path, 'link')
+  symlinkSync(at.write('old', 's'.repeat(43)), link)
+  expect(await run([...args, link], options)).toMatchObject(refusedAt(link))
+  expect(lstatSync(link).isSymbolicLink()).toBe(true)
 })
 
 test('a secret that cannot be written is said, and nothing is served', async () => {
