@@ -236,6 +236,8 @@ class Attempt implements Dispatcher.DispatchHandler {
     if (status === 401 && this.#exchange.mayRenew && this.#replace(controller)) return
     const fields = answerFields(controller.rawHeaders)
     this.#left = lengthIn(fields)
+    // It has no content, and may not say how long that were (RFC 9110 §8.6).
+    if (status === 204) dropLength(fields)
     const { outgoing } = this.#exchange
     if (Number.isNaN(this.#left) && mayHaveTrailers(outgoing, status)) {
       const announced = announcedTrailers(controller.rawHeaders)
@@ -334,6 +336,12 @@ class Attempt implements Dispatcher.DispatchHandler {
 /** Tells whether an answer of no known length goes out in chunks. */
 function mayHaveTrailers({ req }: ServerResponse, status: number): boolean {
   return req.method !== 'HEAD' && status !== 204 && status !== 304 && req.httpVersionMinor > 0
+}
+
+function dropLength(fields: string[]): void {
+  for (let i = fields.length - 2; i >= 0; i -= 2) {
+    if (fields[i]?.toLowerCase() === 'content-length') fields.splice(i, 2)
+  }
 }
 
 function lengthIn(fields: readonly string[]): number {
