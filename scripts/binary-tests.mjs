@@ -68,4 +68,5 @@ export const testsNotRun = [
     'Bun listens at no socket that it did not open: the one file says so, and a test of its own holds that',
   ],
   ['it takes no socket of a service manager', 'as above'],
+  ['it takes a unix socket of a service manager', 'as above'],
 ]
