@@ -255,7 +255,7 @@ client_secret = { env = "PLAIN_SECRET" }
 `)
     const env = { ...held, PLAIN_SECRET: 'own-canary', BROWSER: browser }
     const signing = start(['login', 'me', '--timeout', '20s'], { at, env })
-    await expect.poll(() => readdirSync(at.path), { timeout: 15_000 }).toContain('environment')
+    await expect.poll(() => readdirSync(at.path)).toContain('environment')
     signing.kill('SIGINT')
     await signing.done
     const got = listed(readFileSync(log, 'utf8'))

@@ -37,6 +37,20 @@ async function server(
   return started
 }
 
+/** A server, and the names that it was asked for in handshakes. */
+async function serverTellingNames(): Promise<{ port: number; asked: string[] }> {
+  const asked: string[] = []
+  const { port, close } = await startRawServer(rawAnswer(200, {}, 'hello'), {
+    ...certificates.server,
+    SNICallback(name, done) {
+      asked.push(name)
+      done(null)
+    },
+  })
+  onTestFinished(close)
+  return { port, asked }
+}
+
 function ask(port: number, given: Partial<HttpRequest> = {}, scheme = 'http'): HttpRequest {
   return {
     method: 'POST',
@@ -375,17 +389,9 @@ describe.each(ways)('%s', way => {
     })
 
     test('names the host in the handshake, and never an address', async () => {
-      const asked: string[] = []
-      const raw = await startRawServer(rawAnswer(200, {}, 'hello'), {
-        ...certificates.server,
-        SNICallback(name, done) {
-          asked.push(name)
-          done(null)
-        },
-      })
-      onTestFinished(() => raw.close())
-      await send(secure(raw.port, trusting()))
-      await send({ ...secure(raw.port, trusting()), url: `https://localhost:${raw.port}/` })
+      const { port, asked } = await serverTellingNames()
+      await send(secure(port, trusting()))
+      await send({ ...secure(port, trusting()), url: `https://localhost:${port}/` })
       expect(asked).toEqual(['localhost'])
     })
 
@@ -554,17 +560,9 @@ describe('directly', () => {
     // The system's name service knows no such localhost.
     vi.spyOn(dns, 'lookup').mockImplementation(((name: string, ...rest: unknown[]) =>
       lookup(name.replace(/\.$/, ''), ...rest)) as never)
-    const asked: string[] = []
-    const raw = await startRawServer(rawAnswer(200, {}, 'hello'), {
-      ...certificates.server,
-      SNICallback(name, done) {
-        asked.push(name)
-        done(null)
-      },
-    })
-    onTestFinished(() => raw.close())
+    const { port, asked } = await serverTellingNames()
     const tls = { ca: certificates.ca, cert: undefined, key: undefined }
-    const { body } = await send(ask(0, { tls, url: `https://localhost.:${raw.port}/` }))
+    const { body } = await send(ask(0, { tls, url: `https://localhost.:${port}/` }))
     expect([body, asked]).toEqual(['hello', ['localhost']])
   })
 

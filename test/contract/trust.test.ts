@@ -564,7 +564,7 @@ test('a stale token of a project is renewed in the background, in its place', as
   await gate.arrived(1)
   gate.release()
   const cached = async (): Promise<string> => (await tokctl(['get', 'dev', '--cached'], later)).stdout
-  await expect.poll(cached, { timeout: 20_000 }).toBe('token-2\n')
+  await expect.poll(cached).toBe('token-2\n')
 })
 
 test('a hit of the user’s own looks for no project, and one of a project asks nobody', async () => {

@@ -55,6 +55,7 @@ async function signIn(
     },
   )
   await expect.poll(() => person.told).toContain('enter this code')
+  await expect.poll(() => clock.sleepers).toBeGreaterThan(0)
   await clock.advance(5000)
   await expect.poll(() => polls()).toBe(1)
   await meanwhile()
