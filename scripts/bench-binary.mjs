@@ -20,7 +20,7 @@ export async function addBinary(bench) {
   const cause = { cause: 'oneFile' }
   const named = name => `one file: ${name}`
   const plain = newHome('one-file', server, 'file', {}, 120, [file])
-  server.answer = { lifeS: 3600, afterMs: 0 }
+  await server.answer({ lifeS: 3600, afterMs: 0 })
   await run(plain.get('p0'))
   add(
     named('hit, file store ÷ `node -e 0`'),

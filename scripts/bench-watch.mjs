@@ -25,15 +25,15 @@ export async function addWatch({ add, skip, newHome, server }) {
   const name = `\`watch\` of ${profiles} profiles between two renewals: processor time ÷ time`
   const ticks = Number(spawnSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }).stdout)
   if (process.platform !== 'linux' || !(ticks > 0)) return skip(name, target, '/proc tells it')
-  server.answer = { lifeS: 86_400, afterMs: 0 }
+  await server.answer({ lifeS: 86_400, afterMs: 0 })
   const { env, watch } = newHome('watched', server, 'file', {}, profiles)
   const [program, ...words] = watch(Array.from({ length: profiles }, (_, i) => `p${i}`))
-  const before = server.requests
+  const before = await server.requests()
   const child = spawn(program, words, { env, stdio: ['ignore', 'ignore', 'inherit'] })
   const ended = once(child, 'exit')
   try {
     const limit = performance.now() + readyMs
-    while (server.requests < before + profiles) {
+    while ((await server.requests()) < before + profiles) {
       if (child.exitCode !== null || performance.now() > limit) throw new Error('the watch got no tokens')
       await pause(200)
     }
@@ -50,7 +50,7 @@ export async function addWatch({ add, skip, newHome, server }) {
       const seconds = (performance.now() - at.time) / 1000
       found.push({ base: 1000, value: (processorMs() - at.processor) / seconds })
     }
-    if (server.requests !== before + profiles) throw new Error('a token was renewed in between')
+    if ((await server.requests()) !== before + profiles) throw new Error('a token was renewed in between')
     add(name, target, found, { cause: 'watch' })
   } finally {
     child.kill('SIGTERM')

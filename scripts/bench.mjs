@@ -2,7 +2,6 @@
 // How each is taken, and why, is told in CONTRIBUTING.md.
 import { spawn } from 'node:child_process'
 import { accessSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
 import { cpus, loadavg, release, tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { performance } from 'node:perf_hooks'
@@ -10,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 import { addBinary, binaryCauses } from './bench-binary.mjs'
+import { startServer } from './bench-server.mjs'
 import { addWatch, watchCauses } from './bench-watch.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -47,6 +47,7 @@ try {
 
 async function main() {
   const server = await startServer()
+  cleanUps.push(server.close)
   // To look at while working: printed, and not written down.
   if (process.argv.includes('--one-file')) return addOneFile(server, await startKeyring())
   if (process.argv.includes('--watch')) return addWatch({ add, skip, newHome, server })
@@ -91,7 +92,7 @@ async function main() {
     await pairs(40, idleIn(home), completed),
   )
 
-  server.answer = { lifeS: 3600, afterMs: 0, status: 503 }
+  await server.answer({ lifeS: 3600, afterMs: 0, status: 503 })
   const failing = { ...home.get('crowd8'), code: 5 }
   await run(failing)
   add(
@@ -102,7 +103,7 @@ async function main() {
       cause: 'outage',
     },
   )
-  server.answer = { lifeS: 3600, afterMs: 0 }
+  await server.answer({ lifeS: 3600, afterMs: 0 })
 
   const keyring = await startKeyring()
   if (typeof keyring === 'string') skip('`get`, hit, Secret Service ÷ `node -e 0`', 1.25, keyring)
@@ -272,14 +273,15 @@ async function crowds(n, server, home, size = atOnce, afterMs = slowMs) {
   const found = []
   for (let i = 0; i < n; i++) {
     const call = home.get(`crowd${i}`)
-    server.answer = { lifeS: 1, afterMs: 0 }
+    await server.answer({ lifeS: 1, afterMs: 0 })
     await run(call)
     await pause(1100)
-    server.answer = { lifeS: 3600, afterMs }
-    const before = server.requests
+    await server.answer({ lifeS: 3600, afterMs })
+    const before = await server.requests()
     const value = await together(call, size)
-    if (server.requests !== before + 1) throw new Error(`${server.requests - before} requests instead of one`)
-    server.answer = { lifeS: 3600, afterMs: 0 }
+    const sent = (await server.requests()) - before
+    if (sent !== 1) throw new Error(`${sent} requests instead of one`)
+    await server.answer({ lifeS: 3600, afterMs: 0 })
     found.push({ base: await together(call, size), value })
   }
   return found
@@ -289,32 +291,6 @@ async function together(call, n = atOnce) {
   const begun = performance.now()
   await Promise.all(Array.from({ length: n }, () => run(call)))
   return performance.now() - begun
-}
-
-async function startServer() {
-  const server = createServer((request, response) => {
-    state.requests++
-    const { lifeS, afterMs, status } = state.answer
-    request.resume()
-    setTimeout(() => {
-      response.setHeader('content-type', 'application/json')
-      if (status !== undefined) {
-        response.writeHead(status, { 'retry-after': '3600' }).end()
-        return
-      }
-      response.end(
-        JSON.stringify({ access_token: `token-${state.requests}`, token_type: 'Bearer', expires_in: lifeS }),
-      )
-    }, afterMs)
-  })
-  const state = { answer: { lifeS: 3600, afterMs: 0 }, requests: 0, url: '' }
-  await new Promise((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve))
-  state.url = `http://127.0.0.1:${server.address().port}/token`
-  cleanUps.push(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  return state
 }
 
 function newHome(name, server, store = 'file', more = {}, profiles = 120, program = tokctl) {
