@@ -3,7 +3,7 @@ import { writeError } from './io.ts'
 
 // What a person is asked at the terminal; whether there is one is the caller's to know.
 
-const maxPastedLength = 65_536
+const maxLineLength = 65_536
 
 /**
  * Asks a person at the terminal for a line that is not shown.
@@ -11,37 +11,9 @@ const maxPastedLength = 65_536
  * @throws {TokctlError} `interrupted`
  */
 export function askHidden(prompt: string): Promise<string> {
-  const { stdin } = process
-  // Before the question: what is typed at once would be shown otherwise.
-  stdin.setRawMode(true)
-  writeError(prompt)
-  stdin.setEncoding('utf8')
-  let line = ''
-  return new Promise<string>((resolve, reject) => {
-    const end = (finish: () => void): void => {
-      stdin.off('data', onData)
-      stdin.setRawMode(false)
-      stdin.pause()
-      writeError('\n')
-      finish()
-    }
-    const onData = (text: string): void => {
-      for (const char of text) {
-        if (char === '\r' || char === '\n' || char === '\u0004') {
-          end(() => resolve(line))
-          return
-        }
-        if (char === '\u0003') {
-          end(() => reject(new TokctlError('interrupted', 'interrupted')))
-          return
-        }
-        if (char === '\u007f' || char === '\b') line = [...line].slice(0, -1).join('')
-        else line += char
-      }
-    }
-    stdin.on('data', onData)
-    stdin.resume()
-  })
+  const interrupt = (leave: (reason: unknown) => void): void =>
+    leave(new TokctlError('interrupted', 'interrupted'))
+  return readUnseen(prompt, interrupt).finally(() => writeError('\n'))
 }
 
 /**
@@ -88,34 +60,49 @@ export function askLine(prompt: string, signal: AbortSignal): Promise<string> {
  * @throws What the signal gives as its reason
  */
 export function readPasted(signal: AbortSignal): Promise<string> {
+  return readUnseen('', () => process.kill(process.pid, 'SIGINT'), signal)
+}
+
+/** @param onInterrupt - Called at Ctrl-C, which a terminal in this mode makes no signal of. */
+function readUnseen(
+  prompt: string,
+  onInterrupt: (leave: (reason: unknown) => void) => void,
+  signal?: AbortSignal,
+): Promise<string> {
   const { stdin } = process
+  // Before the question: what is typed at once would be shown otherwise.
   stdin.setRawMode(true)
+  writeError(prompt)
   stdin.setEncoding('utf8')
   let line = ''
   return new Promise<string>((resolve, reject) => {
     const end = (finish: () => void): void => {
       stdin.off('data', onData)
-      signal.removeEventListener('abort', onAbort)
+      signal?.removeEventListener('abort', onAbort)
       stdin.setRawMode(false)
       stdin.pause()
       finish()
     }
-    const onAbort = (): void => end(() => reject(signal.reason))
+    const leave = (reason: unknown): void => end(() => reject(reason))
+    const onAbort = (): void => leave(signal?.reason)
     const onData = (text: string): void => {
       for (const char of text) {
-        if (char === '\r' || char === '\n') {
+        if (char === '\r' || char === '\n' || char === '\u0004') {
           end(() => resolve(line))
           return
         }
-        if (char === '\u0003') process.kill(process.pid, 'SIGINT')
-        else if (char === '\u0015') line = ''
-        else if (char === '\u007f' || char === '\b') line = line.slice(0, -1)
-        else if (line.length < maxPastedLength) line += char
+        if (char === '\u0003') {
+          onInterrupt(leave)
+          return
+        }
+        if (char === '\u0015') line = ''
+        else if (char === '\u007f' || char === '\b') line = [...line].slice(0, -1).join('')
+        else if (line.length < maxLineLength) line += char
       }
     }
     stdin.on('data', onData)
-    signal.addEventListener('abort', onAbort)
+    signal?.addEventListener('abort', onAbort)
     stdin.resume()
-    if (signal.aborted) onAbort()
+    if (signal?.aborted) onAbort()
   })
 }

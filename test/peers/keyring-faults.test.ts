@@ -15,6 +15,8 @@ import { buildStoreWorker, startStoreWorker } from '../support/store-process.ts'
 
 const missing = keyringMissing()
 const corp = { kind: 'profile', name: 'corp' } as const
+/** What a busy machine may add to a deadline. */
+const busyMs = 4000
 const another = 'choose kind = "file" under [store]'
 const lockedError = {
   code: 'store_locked',
@@ -75,7 +77,7 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
     await expect(store.list()).rejects.toMatchObject(error)
   }
 
-  /** A process of its own says so within 3 s, and ends by itself. */
+  /** A process of its own says so soon, and ends by itself. */
   async function expectProcess(
     env: Record<string, string>,
     error: { code: string; message: string },
@@ -88,7 +90,7 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
     const { ms, exitCode, ...said } = await process.go()
     expect(said).toEqual({ code: error.code, message: error.message, warnings: [] })
     expect(exitCode).toBe(0)
-    expect(ms).toBeLessThan(3000)
+    expect(ms).toBeLessThan(2000 + busyMs)
   }
 
   /** What `auto` does on that machine when it never took a store before. */
@@ -236,7 +238,7 @@ describe.skipIf(missing !== undefined)('a keychain that is not there', () => {
       expect(openAuto(keyring.env)).rejects.toMatchObject(slowError),
       expectProcess(keyring.env, slowError),
     ])
-    expect(performance.now() - started).toBeLessThan(3000)
+    expect(performance.now() - started).toBeLessThan(2000 + busyMs)
     keyring.thaw()
     expect((await store.get(corp))?.expose()).toBe('kept')
   })
