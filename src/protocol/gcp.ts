@@ -2,11 +2,12 @@ import { TokctlError } from '../core/errors.ts'
 import { type Ask, type Protocol, profileArgument, type Reply, reply, tokenText } from './protocol.ts'
 
 const urn = 'urn:ietf:params:oauth:token-type:'
-/** What the libraries take, and the member that holds it. */
+/** The types of token, and the member that holds it. Google's own libraries take no access token of a program today. */
 const members: Readonly<Record<string, string>> = {
   [`${urn}id_token`]: 'id_token',
   [`${urn}jwt`]: 'id_token',
   [`${urn}saml2`]: 'saml_response',
+  [`${urn}access_token`]: 'access_token',
 }
 
 interface GcpAnswer {
@@ -20,7 +21,7 @@ type GcpAsk = Ask & GcpAnswer
 
 /**
  * Executables of Google's external accounts. The kind of token is the one that `GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE` names.
- * None of the libraries takes an access token. A failure is an answer too: the libraries read stdout and stderr as one, so nothing stands beside it.
+ * A failure is an answer too: the libraries read stdout and stderr as one, so nothing stands beside it.
  *
  * @see google.aip.dev, AIP-4117
  */
@@ -38,7 +39,8 @@ export const protocol: Protocol<GcpAsk> = {
     if (Object.hasOwn(members, tokenType)) {
       return { kind: 'get', of, tokenType, outputFile, isInteractive }
     }
-    const message = 'of this token type nothing is offered: set subject_token_type to id_token, jwt or saml2'
+    const message =
+      'of this token type nothing is offered: set subject_token_type to id_token, jwt, saml2 or access_token'
     return { kind: 'answered', tokenType, reply: failed('usage', message) }
   },
 

@@ -279,14 +279,13 @@ const cases: Case[] = [
     protocol: 'gcp',
     given: { args: ['corp'], env: { GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE: `${urn}x` } },
     stdout:
-      '{"version":1,"success":false,"code":"usage","message":"of this token type nothing is offered: set subject_token_type to id_token, jwt or saml2"}\n',
+      '{"version":1,"success":false,"code":"usage","message":"of this token type nothing is offered: set subject_token_type to id_token, jwt, saml2 or access_token"}\n',
   },
   {
-    what: 'an access token, which none of the libraries takes',
+    what: 'an access token',
     protocol: 'gcp',
     given: { args: ['corp'], env: { GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE: `${urn}access_token` } },
-    stdout:
-      '{"version":1,"success":false,"code":"usage","message":"of this token type nothing is offered: set subject_token_type to id_token, jwt or saml2"}\n',
+    stdout: `{"version":1,"success":true,"token_type":"${urn}access_token","access_token":"token-1","expiration_time":1893456000}\n`,
   },
   {
     what: 'an output file, and no end of the token',
