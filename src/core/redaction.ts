@@ -45,7 +45,9 @@ function formsOf(value: string): string[] {
   const asComponent = inUrl.replace(/%(?:2[1789]|7E)/g, code => decodeURIComponent(code))
   const inJson = JSON.stringify(value).slice(1, -1)
   // A key in PEM may be quoted by its lines; those of its frame are no secret.
-  const lines = value.includes('\n') ? value.split(/\r?\n/).filter(line => !line.startsWith('--')) : []
+  const lines = value.includes('-----BEGIN ')
+    ? value.split(/\r?\n/).filter(line => !line.startsWith('--'))
+    : []
   return [value, form, inUrl, asComponent, inJson, ...lines.filter(line => line.length >= 16)]
 }
 

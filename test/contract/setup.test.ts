@@ -400,6 +400,17 @@ describe('git', () => {
     expect((await setup('git', '--remove')).stdout).toBe('nothing to change: git does not ask tokctl\n')
   })
 
+  test('what stands in its way is named, and how to take it out', async () => {
+    const { at, setup } = await home()
+    at.write('home/.gitconfig', '[credential]\n\thelper = store\n')
+    expect(await setup('git', '--store')).toMatchObject({
+      code: 3,
+      stderr:
+        'tokctl: error: git: credential.helper is "store" already\n' +
+        'tokctl: hint: run: git config --global --unset-all credential.helper\n',
+    })
+  })
+
   test('a helper that stores is found where it is included too', async () => {
     const { at, setup, file } = await home()
     at.write('home/more', '[credential]\n\thelper = store\n')

@@ -48,6 +48,12 @@ describe('a live secret', () => {
     )
   })
 
+  test('what a program said is known as a whole, and not by its lines: ours quotes the names in it', () => {
+    new Secret('credential.https://git.example.com.helper\nstore\0')
+    const message = 'credential.https://git.example.com.helper is "store" already'
+    expect(redactOwn(message)).toBe(message)
+  })
+
   test('that is a word of ours is left in our messages, and taken out of what others say', () => {
     new Secret('corp')
     expect(redactOwn('profile "corp" needs a sign-in')).toBe('profile "corp" needs a sign-in')
