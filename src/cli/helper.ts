@@ -48,7 +48,9 @@ export function speak(name: string, args: readonly string[]): Work {
     const greeting = protocol.greeting?.(args)
     if (greeting === undefined) {
       // What is not UTF-8 becomes a character that no token, host or user has.
-      const stdin = protocol.reads(args) ? readBytes(maxInputBytes).toString('utf8') : ''
+      const reads = protocol.reads(args)
+      const isWhole = reads === 'to_blank_line' ? endsBlank : undefined
+      const stdin = reads ? readBytes(maxInputBytes, isWhole).toString('utf8') : ''
       const { stdout, exitCode, file } = await ask(stdin)
       if (file !== undefined) await keep(file, context.environment)
       writeOut(stdout)
@@ -60,6 +62,10 @@ export function speak(name: string, args: readonly string[]): Work {
       if (line.trim() !== '') writeOut((await ask(line)).stdout)
     }
   }
+}
+
+function endsBlank(bytes: Buffer): boolean {
+  return bytes.includes('\n\n') || bytes.includes('\n\r\n')
 }
 
 async function keep(
@@ -88,21 +94,17 @@ async function find(name: string): Promise<{ readonly protocol: Protocol }> {
 async function answer(protocol: Protocol, input: Input, context: CommandContext): Promise<Reply> {
   const ask = protocol.decode(input)
   if (ask.kind === 'answered') return ask.reply
-  if (ask.kind === 'list') return protocol.encodeList!(await atHand(context), ask)
-  if (ask.kind === 'places') return protocol.encodePlaces!((await context.app.credentials()).places())
-  const outcome = await settle(ask, context).catch((error: unknown) => {
-    // Nothing but what was foreseen can be told in another tool's words.
-    if (error instanceof TokctlError && error.code !== 'interrupted' && error.code !== 'terminated')
-      return error
-    throw error
-  })
-  if (typeof outcome === 'object' && 'found' in outcome) return protocol.encodeKept!(outcome.found, ask)
   try {
+    if (ask.kind === 'list') return protocol.encodeList!(await atHand(context), ask)
+    if (ask.kind === 'places') return protocol.encodePlaces!((await context.app.credentials()).places())
+    const outcome = await settle(ask, context)
+    if (typeof outcome === 'object' && 'found' in outcome) return protocol.encodeKept!(outcome.found, ask)
     return protocol.encode(outcome, ask)
   } catch (error) {
-    // What cannot be handed on is a failure like others, told in that tool's words if it has any.
-    if (error instanceof TokctlError && error !== outcome) return protocol.encode(error, ask)
-    throw error
+    // Nothing but what was foreseen can be told in another tool's words.
+    if (!(error instanceof TokctlError) || error.code === 'interrupted' || error.code === 'terminated')
+      throw error
+    return protocol.encode(error, ask)
   }
 }
 

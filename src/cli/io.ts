@@ -172,11 +172,12 @@ export function terminalSize(): { readonly columns: number; readonly rows: numbe
 }
 
 /**
- * Reads stdin to its end.
+ * Reads stdin to its end, or until it is whole.
  *
+ * @param isWhole - Asked after each piece; whoever sends need not close the pipe then.
  * @throws {TokctlError} `usage` for more than `maxBytes`
  */
-export function readBytes(maxBytes: number): Buffer {
+export function readBytes(maxBytes: number, isWhole?: (bytes: Buffer) => boolean): Buffer {
   let bytes = Buffer.allocUnsafe(firstReadBytes)
   let size = 0
   for (;;) {
@@ -184,6 +185,7 @@ export function readBytes(maxBytes: number): Buffer {
     if (read === 0) return bytes.subarray(0, size)
     size += read
     if (size > maxBytes) throw tooMuch(maxBytes)
+    if (isWhole?.(bytes.subarray(0, size))) return bytes.subarray(0, size)
     if (size === bytes.length) bytes = Buffer.concat([bytes], size * 4)
   }
 }

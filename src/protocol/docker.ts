@@ -25,7 +25,8 @@ type DockerAsk = Ask & { readonly server?: string }
  * @see docker/docker-credential-helpers, `credentials/credentials.go`
  */
 export const protocol: Protocol<DockerAsk> = {
-  reads: ([verb]) => verb === 'get' || verb === 'store' || verb === 'erase' || verb === 'list',
+  // What docker sends with `list` says nothing.
+  reads: ([verb]) => verb === 'get' || verb === 'store' || verb === 'erase',
 
   decode({ args, stdin, version }) {
     const [verb = '', ...rest] = args

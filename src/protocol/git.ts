@@ -42,7 +42,7 @@ const single = new Set([
 export const protocol: Protocol<GitAsk> = {
   reads(args) {
     const { verb } = readArguments(args)
-    return verb !== '' && verb !== 'capability' && verb !== 'list'
+    return verb !== '' && verb !== 'capability' && verb !== 'list' && 'to_blank_line'
   },
 
   decode({ args, stdin }) {

@@ -91,8 +91,8 @@ export type Outcome = Grant | 'done' | 'not_mine' | TokctlError
 
 /** The language of one tool. `A` is what it remembers of the question beside the ask. */
 export interface Protocol<A extends Ask = Ask> {
-  /** Whether stdin carries something, so that it is read to its end. */
-  reads(args: readonly string[]): boolean
+  /** Whether stdin carries something, so that it is read: to its end, or to the first blank line. */
+  reads(args: readonly string[]): boolean | 'to_blank_line'
   /**
    * Says first thing what it speaks; then each line of stdin is a question, answered before the next is read.
    * `undefined` where these arguments ask one question.

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ahead, clientProfile, corp } from '../support/corp.ts'
@@ -29,6 +29,14 @@ describe('git', () => {
     expect(opened).not.toContain('config.toml')
     expect(opened).not.toContain(at.stateDir)
     expect(auth.count()).toBe(1)
+  })
+
+  test('a request ends at its blank line, however long the pipe stays open', async () => {
+    const { options } = await corp(matching)
+    const { child, done } = start(['helper', 'git', 'get'], { ...options, keepInput: true })
+    child.stdin?.write(`${asked}\nhost=reg.example.com\n`)
+    expect(await done).toMatchObject({ code: 0, stderr: '' })
+    expect((await done).stdout).toContain('password=token-1\n')
   })
 
   test('erase drops the token that was refused, and no other', async () => {
@@ -249,6 +257,16 @@ describe('docker', () => {
       stdout: 'tokctl keeps no passwords, and no profile matches this server\n',
       stderr: '',
     })
+  })
+
+  test('list waits for no input, and tells on stdout what it cannot read', async () => {
+    const { at, options } = await corp(matching)
+    const { done } = start(['helper', 'docker', 'list'], { ...options, keepInput: true })
+    expect(await done).toMatchObject({ code: 0, stdout: '{}\n', stderr: '' })
+    rmSync(at.configFile)
+    const { code, stdout, stderr } = await docker('list', options)
+    expect([code, stderr]).toEqual([1, ''])
+    expect(stdout).toMatch(/^tokctl: .*config\.toml.*\n$/)
   })
 
   test('not found, and a failure, both on stdout', async () => {
