@@ -140,7 +140,11 @@ export function toolsAsking({ env, home }: Environment, profiles: readonly Pick<
       takesProfile: true,
     },
     { name: 'vault', files: [env['VAULT_CONFIG_PATH'] || join(home, '.vault')], ...helper },
-    { name: 'bao', files: [env['BAO_CONFIG_PATH'] || join(home, '.bao')], ...helper },
+    {
+      name: 'bao',
+      files: [(env['BAO_CONFIG_PATH'] ?? env['VAULT_CONFIG_PATH']) || join(home, '.bao')],
+      ...helper,
+    },
   ]
 }
 

@@ -9,7 +9,7 @@ export interface PlainHelper {
 }
 
 /** Options of protocols that other tools are told, or tell themselves, at each call. */
-const known = new Set(['--store', '--timeout', '--cargo-plugin'])
+const known = new Set(['--store', '--timeout', '--cargo-plugin', '--client'])
 /** What docker's own helpers answer themselves. */
 const ofDocker = new Set(['--version', '-v'])
 

@@ -130,12 +130,19 @@ describe('a launcher', () => {
     })
   })
 
-  test('of vault answers get with the token alone', async () => {
-    const { at, setup, options } = await home()
-    await setup('vault')
-    const [, launcher = ''] = /"(.*)"/.exec(readFileSync(join(at.home, '.vault'), 'utf8'))!
-    const env = { ...options.env, VAULT_ADDR: 'https://reg.example.com' }
-    expect((await run(['get'], { ...options, env, program: [launcher] })).stdout).toBe('token-1')
+  test('of vault and of bao answers get with the token alone, each for the server that this program goes to', async () => {
+    const { setup, options, file } = await home()
+    const addresses = { VAULT_ADDR: 'https://reg.example.com', BAO_ADDR: 'https://other.example.com' }
+    for (const [tool, answer] of [
+      ['vault', 'token-1'],
+      ['bao', ''],
+    ] as const) {
+      expect((await setup(tool)).stdout).toContain(`never by -address`)
+      const [, launcher = ''] = /"(.*)"/.exec(file(`.${tool}`))!
+      const env = { ...options.env, ...addresses }
+      const told = await run(['get'], { ...options, env, program: [launcher] })
+      expect(told).toMatchObject({ code: 0, stdout: answer, stderr: '' })
+    }
   })
 
   test('of keyring asks the keyring that was there where we have no answer', async () => {

@@ -34,6 +34,7 @@ describe('a plain helper call is read without commander, and as commander reads 
     [['helper', 'git', '--store', 'get'], undefined],
     [['helper', 'git', '--store', '--timeout', '8h', 'get'], undefined],
     [['helper', 'cargo', '--cargo-plugin'], undefined],
+    [['helper', 'vault', '--client', 'bao', 'get'], undefined],
     [['helper', 'keyring', 'get', 'https://pypi.example.com/simple/', ''], undefined],
   ] as const)('%j', async (argv, want) => {
     const expected = { ...(want ?? { protocol: argv[1], words: argv.slice(2) }), global: plainOptions }
@@ -69,13 +70,14 @@ describe('a plain helper call is read without commander, and as commander reads 
       'c.toml',
       '--cargo-plugin',
       '--store',
+      '--client',
       '{}',
     )
     await fc.assert(
       fc.asyncProperty(fc.array(word, { maxLength: 5 }), async argv => {
         const plain = readPlainHelper(argv)
         if (plain !== undefined) expect(await readByCommander(argv)).toEqual(plain)
-        const isOther = (word: string): boolean => /^-(?!-cargo-plugin$|-store$)/.test(word)
+        const isOther = (word: string): boolean => /^-(?!-cargo-plugin$|-store$|-client$)/.test(word)
         const rest = argv[0] === '--config' ? argv.slice(2) : argv
         if (rest.some(isOther) || rest[0] !== 'helper') expect(plain).toBeUndefined()
       }),

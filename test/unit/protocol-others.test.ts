@@ -317,7 +317,11 @@ test.each<[protocol: string, given: Partial<Input>, url: string]>([
   ['terraform', { args: ['get', 'git.example.com:8443'] }, 'https://git.example.com:8443/'],
   ['goauth', { args: ['https://git.example.com/x'] }, 'https://git.example.com/x'],
   ['keyring', { args: ['get', 'git.example.com', 'u'] }, 'git.example.com'],
-  ['vault', { args: ['get'], env: { BAO_ADDR: 'https://git.example.com' } }, 'https://git.example.com'],
+  [
+    'vault',
+    { args: ['--client', 'bao', 'get'], env: { BAO_ADDR: 'https://b.example/' } },
+    'https://b.example',
+  ],
   ['vault', { args: ['get'] }, 'https://127.0.0.1:8200'],
 ])('%s asks for the profile of %j by %s', async (protocol, given, url) => {
   expect(ask(await load(protocol), given, 'get').of).toEqual({ url })
@@ -360,10 +364,58 @@ test.each<[protocol: string, given: Partial<Input>, message: string]>([
   ['keyring', { args: ['get', 's'] }, 'helper keyring get: expected a user'],
   ['keyring', { args: ['get', 's', 'u', '--mode', 'x'] }, '--mode: expected password or creds'],
   ['vault', { args: ['list'] }, 'helper vault: expected get, store or erase'],
+  ['vault', { args: ['--client', 'bao'] }, 'helper vault: expected get, store or erase'],
+  ['vault', { args: ['--client', 'x', 'get'] }, 'helper vault: --client is vault or bao'],
   ['vault', { args: ['store'], stdin: 'a\r\n' }, 'standard input holds no token'],
 ])('%s refuses %j', async (name, given, message) => {
   const protocol = await load(name)
   expect(() => protocol.decode(inputOf(given))).toThrow(expect.objectContaining({ code: 'usage', message }))
+})
+
+describe('the server that vault and bao send the token to', () => {
+  const [v, b] = ['https://v.example', 'https://b.example']
+  const usual = 'https://127.0.0.1:8200'
+  const agent = 'http://127.0.0.1:8100'
+  const unclear = 'it is not known which of them asks'
+  const empty = 'differs among versions of bao'
+  // As api/client.go of both, and api/env.go of OpenBao, read their environment.
+  const rows: [env: Record<string, string>, byVault: string, byBao: string, notTold: string][] = [
+    [{}, usual, usual, usual],
+    [{ VAULT_ADDR: v }, v, v, v],
+    [{ BAO_ADDR: b }, usual, b, unclear],
+    [{ VAULT_ADDR: v, BAO_ADDR: b }, v, b, unclear],
+    [{ VAULT_ADDR: `${v}/`, BAO_ADDR: v }, v, v, v],
+    [{ VAULT_ADDR: '' }, usual, usual, usual],
+    [{ VAULT_ADDR: v, BAO_ADDR: '' }, v, empty, unclear],
+    [{ BAO_ADDR: '' }, usual, usual, usual],
+    [{ VAULT_ADDR: v, VAULT_AGENT_ADDR: agent }, agent, agent, agent],
+    [{ VAULT_ADDR: v, BAO_AGENT_ADDR: agent }, v, agent, unclear],
+    [{ VAULT_ADDR: v, BAO_ADDR: b, VAULT_AGENT_ADDR: agent, BAO_AGENT_ADDR: '' }, agent, empty, unclear],
+    // Both read one file then, and so run what either of them was told.
+    [{ VAULT_ADDR: v, BAO_ADDR: b, VAULT_CONFIG_PATH: '/c' }, unclear, unclear, unclear],
+    [{ VAULT_ADDR: v, VAULT_CONFIG_PATH: '/c' }, v, v, v],
+    [{ VAULT_ADDR: v, BAO_ADDR: b, VAULT_CONFIG_PATH: '/c', BAO_CONFIG_PATH: '/b' }, v, b, unclear],
+  ]
+  test.each(rows)('%j', async (env, byVault, byBao, notTold) => {
+    const protocol = await load('vault')
+    for (const [client, want] of [
+      [['--client', 'vault'], byVault],
+      [['--client', 'bao'], byBao],
+      [[], notTold],
+    ] as const) {
+      const given = { args: [...client, 'get'], env }
+      if (want.startsWith('http')) expect(ask(protocol, given, 'get').of).toEqual({ url: want })
+      else {
+        expect(() => protocol.decode(inputOf(given))).toThrow(
+          expect.objectContaining({
+            code: 'usage',
+            message: expect.stringContaining(want),
+            hint: expect.stringMatching(/run: (?:tokctl setup bao|unset )|run again .*tokctl setup vault/),
+          }),
+        )
+      }
+    }
+  })
 })
 
 describe('what cannot be said in the words of a protocol is told in the usual way', () => {
@@ -394,13 +446,22 @@ describe('what cannot be said in the words of a protocol is told in the usual wa
 })
 
 test('a foreign token is kept by none of them', async () => {
-  for (const [name, given] of [
-    ['terraform', { args: ['store', 'h'], stdin: '{"token":"t"}' }],
-    ['vault', { args: ['store'], stdin: 't' }],
+  for (const [name, given, hint] of [
+    ['terraform', { args: ['store', 'h'], stdin: '{"token":"t"}' }, 'credentials_helper'],
+    ['vault', { args: ['store'], stdin: 't' }, 'export VAULT_TOKEN="$(vault login -token-only)"'],
+    [
+      'vault',
+      { args: ['--client', 'bao', 'store'], stdin: 't' },
+      'export BAO_TOKEN="$(bao login -token-only)"',
+    ],
   ] as const) {
     const protocol = await load(name)
     expect(() => said(protocol, given, 'not_mine'), name).toThrow(
-      expect.objectContaining({ code: 'usage', message: expect.stringMatching(/^no profile matches this /) }),
+      expect.objectContaining({
+        code: 'usage',
+        message: expect.stringMatching(/^no profile matches this /),
+        hint: expect.stringContaining(hint),
+      }),
     )
   }
 })

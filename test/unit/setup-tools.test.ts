@@ -167,7 +167,7 @@ const cases: Case[] = [
     what: 'nothing there',
     file: `${home}/.vault`,
     after: `token_helper = "${launchers}/tokctl-vault"\n`,
-    beside: { [`${launchers}/tokctl-vault`]: launcher('helper vault') },
+    beside: { [`${launchers}/tokctl-vault`]: launcher('helper vault --client vault') },
   },
   {
     tool: 'bao',
@@ -176,6 +176,14 @@ const cases: Case[] = [
     file: '/b',
     before: '# mine\n',
     after: `# mine\ntoken_helper = "${launchers}/tokctl-bao"\n`,
+    beside: { [`${launchers}/tokctl-bao`]: launcher('helper vault --client bao') },
+  },
+  {
+    tool: 'bao',
+    what: 'the file of Vault, which it reads where none of its own is named',
+    env: { VAULT_CONFIG_PATH: '/v' },
+    file: '/v',
+    after: `token_helper = "${launchers}/tokctl-bao"\n`,
   },
   {
     tool: 'aws',
@@ -585,7 +593,7 @@ test('on Windows a launcher is a batch file, and what starts nothing but .exe fi
   const machine = fakeMachine({ platform: 'win32', program: ['C:\\node.exe', 'C:\\100%\\tokctl.js'] })
   await setUp(await tools['vault']!(), machine, asked())
   expect(machine.files.get(`${launchers}/tokctl-vault.cmd`)).toBe(
-    '@rem written by tokctl setup\r\n@"C:\\node.exe" "C:\\100%%\\tokctl.js" "helper" "vault" %*\r\n',
+    '@rem written by tokctl setup\r\n@"C:\\node.exe" "C:\\100%%\\tokctl.js" "helper" "vault" "--client" "vault" %*\r\n',
   )
   await expect((await tools['terraform']!()).plan(asked(), machine)).rejects.toMatchObject({
     code: 'usage',
