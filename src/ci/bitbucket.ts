@@ -1,4 +1,4 @@
-import { type CiSystem, exportLines, namedFile } from './ci-system.ts'
+import { type CiSystem, fileForShells } from './ci-system.ts'
 
 const title = 'Bitbucket'
 
@@ -11,12 +11,5 @@ const title = 'Bitbucket'
 export const system: CiSystem = {
   title,
   marks: ['BITBUCKET_BUILD_NUMBER'],
-  plan(exports, place) {
-    const path = namedFile(place, title)
-    return {
-      steps: [{ kind: 'keep', path, lines: exportLines(exports) }],
-      isMasked: false,
-      told: `in ${path}, to be read by ". ${path}"`,
-    }
-  },
+  plan: (exports, place) => fileForShells(exports, place, title),
 }

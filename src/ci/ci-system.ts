@@ -1,5 +1,6 @@
 import { TokctlError } from '../core/errors.ts'
 import type { Secret } from '../core/secret.ts'
+import { shellWord } from '../core/shell-word.ts'
 
 // How each CI system hides a value in its logs, and how it hands one to what runs later. Pure: what is to be done is said
 // here, and done in cli/ci.ts. Rules:
@@ -76,15 +77,24 @@ export function runnerFile({ env }: Place, variable: string, title: string): str
 }
 
 /**
- * The file that was asked for.
+ * The plan of a system that has no channel of its own, and hides nothing: the file that was asked for, to be read by shells.
  *
- * @throws {TokctlError} `usage`
+ * @throws {TokctlError} `usage` where none was
  */
-export function namedFile({ file }: Place, title: string): string {
-  if (file !== undefined) return file
-  throw new TokctlError('usage', `${title} has no way to hand values to later steps but a file`, {
-    hint: 'name one: --file tokctl.env',
-  })
+export function fileForShells(exports: readonly Export[], { file }: Place, title: string): Plan {
+  if (file === undefined) {
+    throw new TokctlError('usage', `${title} has no way to hand values to later steps but a file`, {
+      hint: 'name one: --file tokctl.env',
+    })
+  }
+  const lines = new Map(exports.map(one => [one.name, exportLine(one)]))
+  // A shell looks for a name without a slash where it looks for programs.
+  const command = `. ${shellWord(file.includes('/') ? file : `./${file}`)}`
+  return {
+    steps: [{ kind: 'keep', path: file, lines }],
+    isMasked: false,
+    told: `in ${file}, to be read by: ${command}`,
+  }
 }
 
 /** @throws {TokctlError} `usage` where a file was asked for and none is used */
@@ -96,11 +106,6 @@ export function refuseFile({ file }: Place, title: string): void {
 /** `export NAME='value'` for any shell. */
 export function exportLine({ name, value }: Export): string {
   return `export ${name}='${value.expose().replaceAll("'", `'\\''`)}'`
-}
-
-/** A file of `export` lines. */
-export function exportLines(exports: readonly Export[]): ReadonlyMap<string, string> {
-  return new Map(exports.map(one => [one.name, exportLine(one)]))
 }
 
 /** @throws {TokctlError} `usage` for a value of several lines where a system has room for one */

@@ -1,4 +1,4 @@
-import { type CiSystem, exportLines, namedFile } from './ci-system.ts'
+import { type CiSystem, fileForShells } from './ci-system.ts'
 
 const title = 'a job of no known CI system'
 
@@ -6,12 +6,5 @@ const title = 'a job of no known CI system'
 export const system: CiSystem = {
   title,
   marks: [],
-  plan(exports, place) {
-    const path = namedFile(place, title)
-    return {
-      steps: [{ kind: 'keep', path, lines: exportLines(exports) }],
-      isMasked: false,
-      told: `in ${path}, to be read by ". ${path}"`,
-    }
-  },
+  plan: (exports, place) => fileForShells(exports, place, title),
 }

@@ -281,9 +281,12 @@ test.each([
     stderr: `tokctl: error: ${title} has no way to hand values to later steps but a file\ntokctl: hint: name one: --file tokctl.env\n`,
   })
   expect(auth.count()).toBe(0)
-  expect(await ci('corp', '--file', 'job.env')).toMatchObject({ code: 0, stdout: '' })
-  expect(mode(join(at.home, 'job.env'))).toBe(0o600)
-  const shell = { at, cwd: at.home, program: ['sh', '-c', '. ./job.env; printf %s "$CORP_TOKEN"'] }
+  const { code, stdout, stderr } = await ci('corp', '--file', "the job's env")
+  expect({ code, stdout }).toEqual({ code: 0, stdout: '' })
+  expect(mode(join(at.home, "the job's env"))).toBe(0o600)
+  // What it says is what a shell takes.
+  const [, command] = /to be read by: (.*)$/m.exec(stderr)!
+  const shell = { at, cwd: at.home, program: ['sh', '-c', `${command}; printf %s "$CORP_TOKEN"`] }
   expect((await run([], shell)).stdout).toBe('token-1')
 })
 
