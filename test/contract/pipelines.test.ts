@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -167,9 +167,10 @@ test('the action installs the packed program, hides the token and hands it on, w
   expect(action.inputs['package']?.default).toBe(`tokctl@${version}`)
   const inputs: Record<string, string> = {
     package: await packed(),
-    config: at.configFile,
+    config: join(at.home, 'named.toml'),
     profiles: 'corp=API_TOKEN\ncorp=$(touch${IFS}broken)_X',
   }
+  renameSync(at.configFile, inputs['config']!)
   const runner = {
     RUNNER_TEMP: join(at.path, 'temp'),
     GITHUB_ACTIONS: 'true',
@@ -177,7 +178,7 @@ test('the action installs the packed program, hides the token and hands it on, w
     GITHUB_OUTPUT: at.write('github/output', ''),
     GITHUB_PATH: at.write('github/path', ''),
   }
-  const steps = async (given: Record<string, string>, from = 0) => {
+  const steps = async (given: Record<string, string>, from = 0, ofTheJob: Record<string, string> = {}) => {
     let last: Awaited<ReturnType<typeof run>> | undefined
     for (const step of action.runs.steps.slice(from)) {
       const env = Object.fromEntries(
@@ -190,7 +191,7 @@ test('the action installs the packed program, hides the token and hands it on, w
       const program = ['bash', '--noprofile', '--norc', '-eo', 'pipefail', script]
       last = await run([], {
         ...options,
-        env: { ...options.env, ...npmSettings(), ...runner, ...env },
+        env: { ...options.env, ...npmSettings(), ...runner, ...ofTheJob, ...env },
         program,
         timeoutMs: 100_000,
       })
@@ -204,7 +205,10 @@ test('the action installs the packed program, hides the token and hands it on, w
   expect(existsSync(join(at.home, 'broken'))).toBe(false)
   expect(auth.count()).toBe(0)
 
-  const done = await steps({ ...inputs, profiles: 'corp=API_TOKEN' }, 1)
+  // Where no file is named, that of the job holds.
+  const done = await steps({ ...inputs, config: '', profiles: 'corp=API_TOKEN' }, 1, {
+    TOKCTL_CONFIG: inputs['config']!,
+  })
   expect(done).toMatchObject({ code: 0, stdout: '::add-mask::token-1\n' })
   expect(readFileSync(runner.GITHUB_ENV, 'utf8')).toMatch(/^API_TOKEN<<(\S+)\ntoken-1\n\1\n$/)
   expect(readFileSync(runner.GITHUB_OUTPUT, 'utf8')).toMatch(/^API_TOKEN<<(\S+)\ntoken-1\n\1\n$/)
@@ -224,7 +228,7 @@ test('the component does the same for later jobs of GitLab', async () => {
   ]
   const given: Record<string, string> = {
     profiles: 'corp=API_TOKEN',
-    config: at.configFile,
+    config: '',
     package: await packed(),
   }
   const used = [...text('templates/tokctl/template.yml').matchAll(/\$\[\[ inputs\.(\w+) \]\]/g)].map(
@@ -240,7 +244,10 @@ test('the component does the same for later jobs of GitLab', async () => {
       value.replace(/\$\[\[ inputs\.(\w+) \]\]/g, (_, input: string) => given[input]!),
     ]),
   )
-  const env = { ...options.env, ...npmSettings(), ...variables, GITLAB_CI: 'true', CI_PROJECT_DIR: at.home }
+  const TOKCTL_CONFIG = join(at.home, 'named.toml')
+  renameSync(at.configFile, TOKCTL_CONFIG)
+  const ofTheJob = { GITLAB_CI: 'true', CI_PROJECT_DIR: at.home, TOKCTL_CONFIG }
+  const env = { ...options.env, ...npmSettings(), ...ofTheJob, ...variables }
   const program = ['sh', '-e', '-c', job.script.join('\n')]
   const done = await run([], { ...options, cwd: at.home, env, program, timeoutMs: 100_000 })
   expect(done, done.stderr).toMatchObject({ code: 0, stdout: expect.not.stringContaining('token-1') })
