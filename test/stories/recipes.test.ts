@@ -90,10 +90,13 @@ const ways: Readonly<Record<string, (text: string, home: Home) => Promise<void>>
     expect(fits(table, configSchema())).toBe(true)
   },
   async github(text, { at, sh }) {
-    const { jobs } = yaml(text) as { jobs: { deploy: { steps: { run: string }[] } } }
+    const { jobs } = yaml(text) as { jobs: { deploy: { steps: { uses?: string; run: string }[] } } }
     at.write('home/github-env', '')
     const runner = { GITHUB_ACTIONS: 'true', GITHUB_ENV: 'github-env', GITHUB_OUTPUT: 'github-output' }
-    for (const step of jobs.deploy.steps) await sh(step.run, { ...runner, ...exported(at) })
+    // The first brings the configuration, which is there.
+    const [{ uses } = {}, ...steps] = jobs.deploy.steps
+    expect(uses).toMatch(/^actions\/checkout@/)
+    for (const step of steps) await sh(step.run, { ...runner, ...exported(at) })
     expect(exported(at)).toEqual({ API_TOKEN: 'token-1' })
   },
   async gitlab(text, { sh }) {
