@@ -165,7 +165,10 @@ function readHead(file: string): Buffer {
 }
 
 // SIGUSR1 among them: Node would open a debugger in a process that holds tokens.
-const passedOn: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']
+const passedOn: readonly NodeJS.Signals[] = [
+  ...(['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const),
+  ...(['SIGALRM', 'SIGVTALRM', 'SIGIO', 'SIGXCPU'] as const),
+]
 const ofTheTerminal: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGBREAK']
 
 async function runAndWait(

@@ -196,7 +196,7 @@ test('exit codes and deaths by signal are passed through, also to a pipe that no
   expect({ stdout, stderr }).toEqual({ stdout: 'y\n', stderr: '' })
 })
 
-const signals = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGQUIT'] as const
+const signals = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGQUIT', 'SIGALRM'] as const
 test.each(signals)(
   '%s that is sent to us reaches the program, once, and its answer is ours',
   async signal => {
