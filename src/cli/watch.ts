@@ -299,7 +299,9 @@ async function startEndpoints(
 ): Promise<{ close(): Promise<void> }> {
   const kinds = identityKinds.filter(kind => options[kind] !== undefined)
   if (kinds.length === 0) return { async close() {} }
-  const { pid, uid, cwd } = environment
+  const { pid, cwd, platform } = environment
+  // Linux alone says whose a connection is.
+  const uid = platform === 'linux' ? environment.uid : undefined
   const directory = app.stateDir.ensure('watch')
   const stem = fileStem(profile.name)
   const secretFile = join(directory, `${stem}.secret`)

@@ -11,29 +11,40 @@ export interface Ends {
 /** Finds whose socket the other end of a loopback connection is: its numeric user, `undefined` where the kernel does not say. */
 export type PeerLookup = (ends: Ends) => Promise<number | undefined>
 
-/** Where Linux tells whose each connection is; with a 6 at its end for IPv6. */
+/** Where Linux tells whose each connection is; with a 6 at its end for sockets of IPv6, which may be connected by IPv4. */
 export const socketTable = '/proc/net/tcp'
 
-/** The table is read in pieces, and a row may slip through between two: it is looked at so often before nobody is known. */
+/** A table is read in pieces, and a row may slip through between two: it is looked at so often before nobody is known. */
 const looks = 3
 
 /**
  * Makes the look-up. The kernel writes the table of all sockets for each reading, which takes it milliseconds: one reading,
- * beside the event loop, serves all connections that wait when it begins.
+ * beside the event loop, serves all connections that wait when it begins. A socket of IPv6 that is connected by IPv4 is in the
+ * table of IPv6 alone, by its mapped address (RFC 4291 §2.5.5.2): that one is read for what is not in the other.
  *
  * @param read - Reads a file of `/proc/net`.
  */
 export function createPeerLookup(read: (path: string) => Promise<string> = readProc): PeerLookup {
   const v4 = lookIn(() => read(socketTable))
   const v6 = lookIn(() => read(`${socketTable}6`))
-  return async ends => {
-    const table = ends.remoteAddress.includes(':') ? v6 : v4
-    const wanted = rowText(ends)
+  return async given => {
+    const ends = unmapped(given)
+    const isV6 = ends.remoteAddress.includes(':')
+    const places: [table: TableLookup, wanted: string][] = isV6
+      ? [[v6, rowText(ends)]]
+      : [
+          [v4, rowText(ends)],
+          [v6, mappedRowText(ends)],
+        ]
     for (let look = 0; look < looks; look++) {
-      const users = await table(wanted)
-      if (users === undefined) return undefined
-      const user = users.get(wanted)
-      if (user !== undefined) return user
+      let isTold = false
+      for (const [table, wanted] of places) {
+        const users = await table(wanted)
+        const user = users?.get(wanted)
+        if (user !== undefined) return user
+        isTold ||= users !== undefined
+      }
+      if (!isTold) return undefined
     }
     return undefined
   }
@@ -97,6 +108,21 @@ export function usersOf(table: string, wanted: ReadonlySet<string>): Map<string,
 /** How the other end of a connection stands in the table, where its end is "local" and ours is "remote". */
 export function rowText({ localAddress, localPort, remoteAddress, remotePort }: Ends): string {
   return `${socketText(remoteAddress, remotePort)} ${socketText(localAddress, localPort)}`
+}
+
+function mappedRowText(ends: Ends): string {
+  return rowText(ends).replace(/^| /g, '$&0000000000000000FFFF0000')
+}
+
+const mapped = /^::ffff:(?=[\d.]+$)/i
+
+/** With addresses of IPv4 where a server of both tells them in the form of IPv6. */
+function unmapped({ localAddress, remoteAddress, ...ports }: Ends): Ends {
+  return {
+    localAddress: localAddress.replace(mapped, ''),
+    remoteAddress: remoteAddress.replace(mapped, ''),
+    ...ports,
+  }
 }
 
 function readProc(path: string): Promise<string> {

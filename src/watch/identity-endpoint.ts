@@ -16,7 +16,7 @@ export interface EndpointOptions {
   readonly secret: string
   /** A literal loopback address and a port; 0 for any free one. */
   readonly address: { readonly host: string; readonly port: number }
-  /** The user that may ask; `undefined` on a system without numbers for users. */
+  /** The user that may ask, beside root; `undefined` where the system does not say whose a connection is. */
   readonly uid: number | undefined
 }
 
@@ -98,10 +98,13 @@ async function answer(
   if (headers.origin !== undefined || headers['sec-fetch-site'] !== undefined) {
     return protocol.failure(403, 'not_for_pages', 'a web page is not answered')
   }
-  const { localAddress = '', remoteAddress = '', remotePort = 0 } = socket
-  const user = await peerUser({ localAddress, localPort: port, remoteAddress, remotePort })
-  if (uid !== undefined && user !== undefined && user !== uid && user !== 0) {
-    return protocol.failure(403, 'another_user', 'another user is not answered')
+  if (uid !== undefined) {
+    const { localAddress = '', remoteAddress = '', remotePort = 0 } = socket
+    const user = await peerUser({ localAddress, localPort: port, remoteAddress, remotePort })
+    // One that nobody is known of is another's until the opposite is seen.
+    if (user !== uid && user !== 0) {
+      return protocol.failure(403, 'another_user', 'another user is not answered')
+    }
   }
   if (request.method !== 'GET') return protocol.failure(405, 'method_not_allowed', 'only GET is answered')
   const [path = '', query = ''] = (request.url ?? '').split('?', 2)

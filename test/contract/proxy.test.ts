@@ -626,8 +626,17 @@ describe('closed to everyone else', () => {
     const { port } = await proxyBefore(upstream.origin, scriptedTokens(), {
       uid: (process.getuid?.() ?? 0) + 1,
     })
-    expect(await sendRaw(port, `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`)).toBe('')
+    const bytes = `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`
+    expect(await sendRaw(port, bytes)).toBe('')
+    expect(await sendRaw(port, bytes, undefined, '::ffff:127.0.0.1')).toBe('')
     expect(upstream.seen).toEqual([])
+  })
+
+  test('a client whose sockets are of IPv6, as those of Java, reaches an address of IPv4', async () => {
+    const upstream = await startUpstream((_, outgoing) => outgoing.end('ok'))
+    const { port } = await proxyBefore(upstream.origin, scriptedTokens())
+    const bytes = `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\n\r\n`
+    expect(await sendRaw(port, bytes, undefined, '::ffff:127.0.0.1')).toMatch(/^HTTP\/1\.1 200 /)
   })
 
   test('where nothing says whose a connection is, a port is open to those alone who show a secret', async () => {

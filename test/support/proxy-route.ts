@@ -110,8 +110,13 @@ export async function proxyBefore(
 }
 
 /** Sends these very bytes and reads until the proxy ends the connection, or `until` is in what it said. */
-export async function sendRaw(port: number, bytes: string | Buffer, until?: RegExp): Promise<string> {
-  const socket = connect(port, '127.0.0.1')
+export async function sendRaw(
+  port: number,
+  bytes: string | Buffer,
+  until?: RegExp,
+  host = '127.0.0.1',
+): Promise<string> {
+  const socket = connect(port, host)
   let text = ''
   socket.on('error', () => {})
   const done = new Promise<void>(resolve => {

@@ -243,6 +243,18 @@ const tables: [what: string, remote: string, row: string, want: number | undefin
     1000,
   ],
   [
+    'a socket of IPv6 that is connected by IPv4',
+    '127.0.0.1',
+    '   1: 0000000000000000FFFF00000100007F:D431 0000000000000000FFFF00000100007F:1E61 01 00000000:00000000 00:00000000 00000000  1000        0 71 1 0',
+    1000,
+  ],
+  [
+    'one of IPv4 at a server of both',
+    '::ffff:127.0.0.1',
+    '   1: 0100007F:D431 0100007F:1E61 01 00000000:00000000 00:00000000 00000000  1000        0 71 1 0',
+    1000,
+  ],
+  [
     'IPv6',
     '::1',
     '   1: 00000000000000000000000001000000:D431 00000000000000000000000001000000:1E61 01 00000000:00000000 00:00000000 00000000  1001        0 1 1 0',
@@ -263,13 +275,18 @@ const tables: [what: string, remote: string, row: string, want: number | undefin
 ]
 test.each(tables)('reads whose a socket is: %s', async (_, remote, row, want) => {
   const ends = { localAddress: remote, localPort: 7777, remoteAddress: remote, remotePort: 54_321 }
-  const peerUser = createPeerLookup(async () => `  sl  local_address rem_address   st\n${row}\n`)
+  const isV6 = row.indexOf(':', 6) > 30
+  const peerUser = createPeerLookup(async path =>
+    path.endsWith('6') === isV6 ? `  sl  local_address rem_address   st\n${row}\n` : '  sl\n',
+  )
   expect(await peerUser(ends)).toBe(want)
 })
 
 test('one reading of the table tells of all connections that wait for it; a row that slipped through is looked for again', async () => {
   const readings: ((table: string) => void)[] = []
-  const peerUser = createPeerLookup(() => new Promise(resolve => readings.push(resolve)))
+  const peerUser = createPeerLookup(async path =>
+    path.endsWith('6') ? 'head\n' : new Promise(resolve => readings.push(resolve)),
+  )
   const row = (port: number): string =>
     `   1: 0100007F:${port.toString(16).toUpperCase()} 0100007F:1E61 01 00000000:00000000 00:00000000 00000000  1000        0 7 1 0\n`
   const ends = { localAddress: '127.0.0.1', localPort: 7777, remoteAddress: '127.0.0.1' }
@@ -289,25 +306,64 @@ test('one reading of the table tells of all connections that wait for it; a row 
   expect(readings).toHaveLength(3)
 })
 
+test('the table of IPv6 is read for what is not in the other, and either may be missing', async () => {
+  const row = (address: string): string =>
+    `head\n   1: ${address}:C351 ${address}:1E61 01 00000000:00000000 00:00000000 00000000  1000        0 7 1 0\n`
+  const v4 = row('0100007F')
+  const v6 = row('0000000000000000FFFF00000100007F')
+  const ends = {
+    localAddress: '127.0.0.1',
+    localPort: 7777,
+    remoteAddress: '127.0.0.1',
+    remotePort: 50_001,
+  }
+  const cases: [
+    first: string | undefined,
+    second: string | undefined,
+    user: number | undefined,
+    reads: string,
+  ][] = [
+    [v4, v6, 1000, '4'],
+    ['head\n', v6, 1000, '46'],
+    [undefined, v6, 1000, '46'],
+    ['head\n', undefined, undefined, '464646'],
+    [undefined, undefined, undefined, '46'],
+  ]
+  for (const [first, second, user, reads] of cases) {
+    let read = ''
+    const peerUser = createPeerLookup(async path => {
+      const isV6 = path.endsWith('6')
+      read += isV6 ? '6' : '4'
+      const table = isV6 ? second : first
+      if (table === undefined) throw new Error('ENOENT')
+      return table
+    })
+    expect([await peerUser(ends), read]).toEqual([user, reads])
+  }
+})
+
 test('where the kernel has no such table nobody is known', async () => {
   const ends = { localAddress: '127.0.0.1', localPort: 1, remoteAddress: '127.0.0.1', remotePort: 2 }
   const peerUser = createPeerLookup(() => Promise.reject(new Error('ENOENT')))
   expect(await peerUser(ends)).toBeUndefined()
 })
 
-test.runIf(process.platform === 'linux')('a real connection of ours is ours', async () => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const client = connect((server.address() as AddressInfo).port, '127.0.0.1')
-  const [socket] = await once(server, 'connection')
-  const { localAddress, localPort, remoteAddress, remotePort } = socket
-  const peerUser = createPeerLookup()
-  expect(await peerUser({ localAddress, localPort, remoteAddress, remotePort })).toBe(process.getuid?.())
-  expect(readFileSync('/proc/net/tcp', 'utf8')).toContain('local_address')
-  client.destroy()
-  socket.destroy()
-  server.close()
-})
+test.runIf(process.platform === 'linux').each(['127.0.0.1', '::ffff:127.0.0.1'])(
+  'a real connection of ours to %s is ours',
+  async place => {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const client = connect((server.address() as AddressInfo).port, place)
+    const [socket] = await once(server, 'connection')
+    const { localAddress, localPort, remoteAddress, remotePort } = socket
+    const peerUser = createPeerLookup()
+    expect(await peerUser({ localAddress, localPort, remoteAddress, remotePort })).toBe(process.getuid?.())
+    expect(readFileSync('/proc/net/tcp', 'utf8')).toContain('local_address')
+    client.destroy()
+    socket.destroy()
+    server.close()
+  },
+)
 
 const addresses: [text: string, want: ListenAddress | undefined][] = [
   ['127.0.0.1:8080', { kind: 'tcp', host: '127.0.0.1', port: 8080 }],
