@@ -4,7 +4,11 @@ import { type Ask, authorization, type Protocol, type Reply, readObject, reply }
 /** A token serves them all; of a later one it is not known. */
 const operations = ['read', 'publish', 'yank', 'unyank', 'owners']
 
-type CargoAsk = Ask & { readonly isPlugin?: boolean }
+type CargoAsk = Ask & {
+  readonly isPlugin?: boolean
+  /** Nothing that is done here: all that matters is whose registry it is. */
+  readonly isOther?: boolean
+}
 
 /**
  * Cargo's credential providers: the plugin (`--cargo-plugin`, a conversation in lines of JSON) and `cargo:token-from-stdout`.
@@ -26,15 +30,19 @@ export const protocol: Protocol<CargoAsk> = {
     }
     const { v, registry, kind, operation = 'read' } = readObject(stdin) ?? {}
     if (v !== 1) return answered(failed('other', 'expected a request of version 1'))
-    // Signing in and out is tokctl's own business: `cargo logout` must not end the session of other tools.
-    if (kind !== 'get' || !operations.includes(`${operation}`))
-      return answered(failed('operation-not-supported'))
     const index = readObject(JSON.stringify(registry ?? null))?.['index-url']
-    if (typeof index !== 'string') return answered(failed('other', 'expected an index-url'))
-    return { kind: 'get', of: { url: urlOf(index) }, isPlugin: true }
+    const isGet = kind === 'get' && operations.includes(`${operation}`)
+    if (typeof index !== 'string') {
+      return answered(isGet ? failed('other', 'expected an index-url') : failed('operation-not-supported'))
+    }
+    const of = { url: urlOf(index) }
+    // Signing in and out is tokctl's own business: `cargo logout` must not end the session of other tools. Elsewhere it is
+    // the next provider's, which Cargo asks only where the registry is none of ours. To reject no secret changes nothing.
+    if (!isGet) return { kind: 'reject', of, secret: undefined, isPlugin: true, isOther: true }
+    return { kind: 'get', of, isPlugin: true }
   },
 
-  encode(outcome, { isPlugin }) {
+  encode(outcome, { isPlugin, isOther }) {
     if (!isPlugin) {
       if (outcome instanceof Error) throw outcome
       if (typeof outcome !== 'string') return reply(`${authorization(outcome)}\n`)
@@ -43,6 +51,7 @@ export const protocol: Protocol<CargoAsk> = {
       })
     }
     if (outcome instanceof Error) return failed('other', outcome.message, outcome.hint)
+    if (isOther) return failed(outcome === 'not_mine' ? 'url-not-supported' : 'operation-not-supported')
     if (typeof outcome === 'string') return failed('not-found')
     const { expiresAt } = outcome.token
     const life =

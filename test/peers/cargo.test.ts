@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
@@ -176,6 +177,21 @@ describeClient({ command: 'cargo', atLeast: [1, 74] }, () => {
     const { code, stderr } = await cargo(search)
     expect(code).toBe(101)
     expect(stderr).toContain('no token found for `my`')
+    expect(auth.count()).toBe(0)
+  })
+
+  test('a registry that no profile matches: after `setup cargo` a person signs in and out there as ever', async () => {
+    const { auth, at, registry, cargo, options } = await peer(undefined)
+    at.writeConfig(clientProfile('corp', auth.tokenEndpoint, 'match = ["https://other.example.com"]'))
+    await run(['setup', 'cargo'], { ...options, at })
+    const login = await cargo(['login', '--registry', 'my'], { input: 'Bearer token-7\n' })
+    expect(login).toMatchObject({ code: 0, stderr: expect.stringContaining('saved') })
+    const kept = (): string => readFileSync(join(at.home, '.cargo', 'credentials.toml'), 'utf8')
+    expect(kept()).toContain('Bearer token-7')
+    expect(await cargo(search)).toMatchObject({ code: 0 })
+    expect(registry.credentials()).toContain('Bearer token-7')
+    expect(await cargo(['logout', '--registry', 'my'])).toMatchObject({ code: 0 })
+    expect(kept()).not.toContain('token-7')
     expect(auth.count()).toBe(0)
   })
 

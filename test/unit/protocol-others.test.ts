@@ -115,16 +115,24 @@ const cases: Case[] = [
     stdout:
       '{"Err":{"kind":"other","message":"profile \\"corp\\" needs a sign-in","caused-by":["run: tokctl login corp"]}}\n',
   },
-  ...['login', 'logout', 'frobnicate'].map(kind => ({
-    what: kind,
-    protocol: 'cargo',
-    given: { ...plugin, stdin: cargoAsk(kind) },
-    stdout: '{"Err":{"kind":"operation-not-supported"}}\n',
-  })),
+  ...[
+    cargoAsk('login'),
+    cargoAsk('logout'),
+    cargoAsk('frobnicate'),
+    cargoAsk('get', { operation: 'x' }),
+  ].flatMap(stdin =>
+    (['done', 'not_mine'] as const).map(outcome => ({
+      what: `${stdin} where a registry is ${outcome === 'done' ? 'ours' : 'not ours'}`,
+      protocol: 'cargo',
+      given: { ...plugin, stdin },
+      outcome,
+      stdout: `{"Err":{"kind":"${outcome === 'done' ? 'operation' : 'url'}-not-supported"}}\n`,
+    })),
+  ),
   {
-    what: 'a later operation',
+    what: 'login to no registry',
     protocol: 'cargo',
-    given: { ...plugin, stdin: cargoAsk('get', { operation: 'frobnicate' }) },
+    given: { ...plugin, stdin: '{"v":1,"kind":"login"}' },
     stdout: '{"Err":{"kind":"operation-not-supported"}}\n',
   },
   {
