@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import type { Interceptor } from './api.ts'
 import { isRepeatable } from './authorized-fetch.ts'
 import type { Asked, Authorizer, Grant } from './authorizer.ts'
@@ -12,6 +13,7 @@ interface DispatchOptions {
   readonly method: string
   readonly headers?: unknown
   readonly body?: unknown
+  readonly signal?: unknown
   readonly maxRedirections?: number
 }
 
@@ -23,7 +25,9 @@ type Dispatch = (options: DispatchOptions, handler: Handler) => boolean
 export function undiciInterceptor(authorizer: Authorizer, origin: string | undefined): Interceptor {
   const intercept = (dispatch: Dispatch): Dispatch => {
     return (options, handler) => {
-      const asked: Asked = { url: `${originOf(options, origin)}${options.path}`, method: options.method }
+      const { path, method } = options
+      const signal = signalOf(options.signal)
+      const asked: Asked = { url: `${originOf(options, origin)}${path}`, method, signal }
       const fail = (error: unknown): void => void forwardError(handler, error)
       const again = (grant: Grant): void => void dispatch(withGrant(options, grant), handler)
       authorizer
@@ -39,6 +43,15 @@ export function undiciInterceptor(authorizer: Authorizer, origin: string | undef
   }
   // Whatever type of dispatch is given, one of the same comes back.
   return intercept as unknown as Interceptor
+}
+
+// Undici takes what emits `abort` as well, and listens only once there is a connection.
+function signalOf(given: unknown): AbortSignal | undefined {
+  if (given instanceof AbortSignal) return given
+  if (!(given instanceof EventEmitter)) return undefined
+  const controller = new AbortController()
+  given.once('abort', () => controller.abort())
+  return controller.signal
 }
 
 function originOf({ origin }: DispatchOptions, fallback: string | undefined): string {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { EventEmitter, once } from 'node:events'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Agent, Client, interceptors, Pool, request, fetch as undiciFetch } from 'undici'
@@ -404,6 +405,42 @@ test('a caller who leaves while the token is awaited gets its own reason', async
   const answer = tokens.fetch('api')(`${api.url}/a`, { signal: leave.signal })
   leave.abort(new Error('enough'))
   await expect(answer).rejects.toThrow('enough')
+  expect(api.seen).toEqual([])
+})
+
+test.each<[kind: string, signals: () => { signal: AbortSignal | EventEmitter; leave: () => void }]>([
+  [
+    'an AbortSignal',
+    () => {
+      const controller = new AbortController()
+      return { signal: controller.signal, leave: () => controller.abort(new Error('enough')) }
+    },
+  ],
+  [
+    'an emitter',
+    () => {
+      const signal = new EventEmitter()
+      return { signal, leave: () => signal.emit('abort') }
+    },
+  ],
+])('a request of undici leaves while the token is awaited, by %s', async (_, signals) => {
+  const api = await service()
+  const asked = new EventEmitter()
+  const isAsked = once(asked, 'asked')
+  const never = sourceFrom(
+    () => {
+      asked.emit('asked')
+      return new Promise(() => {})
+    },
+    { match: [api.url] },
+  )
+  const tokens = createTokctl({ sources: never, timeoutMs: 60_000 })
+  const { signal, leave } = signals()
+  const dispatcher = disposed(new Agent().compose(tokens.interceptor('api')))
+  const answer = dispatcher.request({ origin: api.url, path: '/a', method: 'GET', signal })
+  await isAsked
+  leave()
+  await expect(answer).rejects.toThrow(/enough|aborted/)
   expect(api.seen).toEqual([])
 })
 
