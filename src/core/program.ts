@@ -1,5 +1,6 @@
 import type { Environment } from './environment.ts'
-import type { Secret } from './secret.ts'
+import { printable } from './errors.ts'
+import { rememberParts, type Secret } from './secret.ts'
 
 /** How a program is run; no shell is involved. */
 export interface ProgramCall {
@@ -22,6 +23,13 @@ export interface ProgramResult {
   readonly killedBy: string | undefined
   readonly stdout: Secret
   readonly stderr: string
+}
+
+/** The last line of a program's stderr, fit to be quoted: nothing that stood on its stdout is in it. */
+export function lastWords({ stdout, stderr }: ProgramResult): string {
+  rememberParts(stdout)
+  const lines = stderr.split(/\r\n|\r|\n/).map(printable)
+  return lines.findLast(line => line !== '') ?? ''
 }
 
 /** @throws {TokctlError} `command_failed` when it cannot be started, answers too much, or does not end in time */

@@ -38,7 +38,9 @@ function redactAll(text: string, shortest: number): string {
 }
 
 /** A secret as it may come back from whoever quotes it: as it is, and as it was written into a request. */
-function formsOf(value: string): string[] {
+function formsOf(whole: string): string[] {
+  // Nobody quotes the line break that a file or a program ends with.
+  const value = whole.trim()
   const form = new URLSearchParams([['', value]]).toString().slice(1)
   const inUrl = form.replaceAll('+', '%20')
   // encodeURIComponent, which would throw at half a surrogate pair.

@@ -13,6 +13,22 @@ export function rememberSecret(value: string): void {
   if (live.size > mostLive) live.delete(live.values().next().value!)
 }
 
+/** A word of a language is shorter. */
+const shortestToken = 16
+const mostParts = 64
+
+/** Takes what a program printed for a secret in its parts as well: its lines, its long words, and the texts in JSON. */
+export function rememberParts(printed: Secret): void {
+  const text = printed.expose().slice(0, longest)
+  const lines = text.split(/[\r\n]+/).map(line => line.trim())
+  const words = text.split(/[\s"'=:,;<>()[\]{}]+/).filter(word => word.length >= shortestToken)
+  for (const part of [...words.slice(0, mostParts), ...lines.slice(0, mostParts)]) rememberSecret(part)
+  try {
+    // What is escaped there is quoted as it was meant.
+    JSON.parse(text, (_, value) => typeof value === 'string' && rememberSecret(value))
+  } catch {}
+}
+
 /** The values that were secrets in this process, as far back as they are remembered. */
 export function liveSecrets(): Iterable<string> {
   return live

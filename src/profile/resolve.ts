@@ -1,6 +1,6 @@
 import type { Environment } from '../core/environment.ts'
 import { printable, TokctlError } from '../core/errors.ts'
-import { childEnvironment, type RunProgram } from '../core/program.ts'
+import { childEnvironment, lastWords, type RunProgram } from '../core/program.ts'
 import { readRegularFile } from '../core/read-file.ts'
 import { Secret } from '../core/secret.ts'
 import { shellWord } from '../core/shell-word.ts'
@@ -96,7 +96,7 @@ async function fromCommand(
   signal: AbortSignal | undefined,
 ): Promise<Secret> {
   const program = `secret command "${printable(command[0] ?? '')}"`
-  const { exitCode, killedBy, stdout, stderr } = await run({
+  const result = await run({
     command,
     env: childEnvironment(environment),
     timeoutMs: commandTimeoutMs,
@@ -106,10 +106,11 @@ async function fromCommand(
     if (!(error instanceof TokctlError) || error.code !== 'command_failed') throw error
     throw new TokctlError('secret_command_failed', `secret reference: ${error.message}`, { hint: error.hint })
   })
+  const { exitCode, killedBy, stdout } = result
   if (exitCode !== 0) {
     const how =
       exitCode === undefined ? `was ended by ${killedBy ?? 'a signal'}` : `ended with exit code ${exitCode}`
-    const told = printable(stderr.trimEnd().split(/\r?\n/).at(-1) ?? '')
+    const told = lastWords(result)
     throw new TokctlError('secret_command_failed', `${program} ${how}${told === '' ? '' : `: ${told}`}`)
   }
   const text = trimmed(stdout.expose())

@@ -1,5 +1,5 @@
 import { printable, TokctlError } from '../core/errors.ts'
-import { childEnvironment } from '../core/program.ts'
+import { childEnvironment, lastWords } from '../core/program.ts'
 import { readRegularFile } from '../core/read-file.ts'
 import { Secret } from '../core/secret.ts'
 import { formatInstant } from '../core/time.ts'
@@ -186,15 +186,16 @@ async function fetchBuildkite(
 ): Promise<Token> {
   const { audience } = profile
   const asked = audience === undefined ? [] : ['--audience', audience]
-  const { exitCode, stdout, stderr } = await ports.run({
+  const result = await ports.run({
     command: ['buildkite-agent', 'oidc', 'request-token', ...asked],
     env: childEnvironment(ports.environment),
     timeoutMs,
     signal,
     maxBytes: maxTokenBytes,
   })
+  const { exitCode, stdout } = result
   if (exitCode === 0) return ready(stdout.expose(), 'what buildkite-agent printed', profile, ports)
-  const said = printable(stderr.trimEnd().split(/\r?\n/).at(-1) ?? '')
+  const said = lastWords(result)
   const why = said === '' ? '' : `: ${said}`
   throw new TokctlError(
     'command_failed',

@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { printable, TokctlError } from '../core/errors.ts'
-import { childEnvironment } from '../core/program.ts'
+import { childEnvironment, lastWords } from '../core/program.ts'
 import { Secret } from '../core/secret.ts'
 import { isTokenText, type Token } from '../core/token.ts'
 import type { CommandProfile } from '../profile/profile.ts'
@@ -40,7 +40,7 @@ export function command(profile: CommandProfile, { clock, run, environment }: So
           result.exitCode === undefined
             ? `was ended by ${result.killedBy ?? 'a signal'}`
             : `ended with exit code ${result.exitCode}`
-        const said = lastLine(result.stderr)
+        const said = lastWords(result)
         throw fail(said === '' ? how : `${how}: ${said}`)
       }
       return readOutput(result.stdout.expose(), obtainedAt)
@@ -80,9 +80,4 @@ export function command(profile: CommandProfile, { clock, run, environment }: So
     const told = { expiresIn: at(json, expires_in_path), expiresAt: at(json, expires_at_path), accessToken }
     return expiryOf(told, obtainedAt, 0, default_ttl_ms)
   }
-}
-
-function lastLine(text: string): string {
-  const lines = text.split(/\r\n|\r|\n/).map(printable)
-  return lines.findLast(line => line !== '') ?? ''
 }

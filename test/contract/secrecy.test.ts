@@ -25,6 +25,38 @@ function listed(text: string): Record<string, string> {
   )
 }
 
+test('what a program prints and says again as it fails is in no message, and not in what is remembered of it', async () => {
+  const at = scratch()
+  const failing = (name: string, stdout: string) =>
+    script(at, name, `echo '${stdout}'; echo 'using canary-of-a-token' >&2; exit 2`)
+  at.writeConfig(`[profile.line]
+source = "command"
+command = ["${failing('line', 'canary-of-a-token')}"]
+[profile.words]
+source = "command"
+command = ["${failing('words', 'token: canary-of-a-token')}"]
+[profile.json]
+source = "command"
+command = ["${failing('json', '{"credentials":{"secret":"canary-of-a-token"}}')}"]
+[profile.reference]
+source = "static"
+token = { command = ["${failing('reference', 'canary-of-a-token')}"] }
+`)
+  const profiles = ['line', 'words', 'json', 'reference']
+  for (const name of profiles) {
+    const { code, stderr } = await run(['get', name], { at })
+    expect({ name, code }).toEqual({ name, code: name === 'reference' ? 3 : 6 })
+    expect(stderr).toMatch(/ended with exit code 2: using \[redacted\]\n/)
+  }
+  const told = await run(['status', '--json'], { at })
+  expect(told.stdout).toContain('using [redacted]')
+  const remembered = readdirSync(join(at.stateDir, 'outcomes')).map(file =>
+    readFileSync(join(at.stateDir, 'outcomes', file), 'utf8'),
+  )
+  expect(remembered.length).toBeGreaterThan(0)
+  expect(told.stdout + remembered.join('')).not.toContain('canary')
+})
+
 describe('--verbose tells what was decided', () => {
   test('why a token was asked for and why it was served, from which store, by which configuration', async () => {
     const { at, options } = await corp()

@@ -48,6 +48,11 @@ describe('a live secret', () => {
     )
   })
 
+  test('with a line break at its end is known without it', () => {
+    new Secret('hunter2-of-a-file\n')
+    expect(redactOwn('the server says hunter2-of-a-file\n')).toBe('the server says [redacted]\n')
+  })
+
   test('what a program said is known as a whole, and not by its lines: ours quotes the names in it', () => {
     new Secret('credential.https://git.example.com.helper\nstore\0')
     const message = 'credential.https://git.example.com.helper is "store" already'
