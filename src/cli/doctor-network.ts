@@ -28,6 +28,8 @@ interface Place {
   /** As the profile calls it. */
   readonly key: string
   readonly address: string
+  /** The address without its query, where a secret may stand. */
+  readonly shown: string
   readonly origin: string
   readonly names: string[]
   readonly caFile: string | undefined
@@ -53,9 +55,10 @@ function placesOf(profiles: readonly Profile[]): Place[] {
       const address = keys[key]
       const url = address === undefined ? undefined : readEndpointUrl(address)
       if (address === undefined || url === undefined || typeof url === 'string') continue
-      const { origin } = url
+      const { origin, pathname, search } = url
+      const shown = search === '' ? address : `${origin}${pathname}`
       const id = `${key} ${address} ${caFile ?? ''} ${wantsCertificate}`
-      const place = places.get(id) ?? { key, address, origin, names: [], caFile, wantsCertificate }
+      const place = places.get(id) ?? { key, address, shown, origin, names: [], caFile, wantsCertificate }
       place.names.push(profile.name)
       places.set(id, place)
     }
@@ -135,7 +138,7 @@ export async function serverFindings(
   return [...answers.flat(), ...clocks]
 
   async function ask(place: Place): Promise<Finding[]> {
-    const { key, address, origin, names, caFile, wantsCertificate } = place
+    const { key, address, shown, origin, names, caFile, wantsCertificate } = place
     const whose = `(${names.length === 1 ? 'profile' : 'profiles'} ${names.join(', ')})`
     if (wantsCertificate)
       return [note('server', `${origin} was not asked: it wants a client certificate ${whose}`)]
@@ -167,23 +170,21 @@ export async function serverFindings(
         return problemsOf('server', error).map(found => ({
           ...found,
           message: `${found.message} ${whose}`,
-          hint: found.hint ?? `see: curl -v ${shellWord(address)}`,
+          hint: found.hint ?? `see: curl -v ${shellWord(shown)}`,
         }))
       }
     }
     const status = response?.status ?? 200
     if (key === 'issuer' && status !== 200) {
-      const text = `issuer ${address} shows no discovery document (${status}) ${whose}`
+      const text = `issuer ${shown} shows no discovery document (${status}) ${whose}`
       return [problem('server', text, 'correct issuer, or name token_endpoint in the profile')]
     }
     const isEndpoint = key.endsWith('_endpoint')
     if (isEndpoint && (status === 404 || status === 410))
-      return [problem('server', `there is no ${key} at ${address} (${status}) ${whose}`, show)]
+      return [problem('server', `there is no ${key} at ${shown} (${status}) ${whose}`, show)]
     if (status >= 500)
-      return [
-        problem('server', `${address} answers ${status} ${whose}`, `see: curl -v ${shellWord(address)}`),
-      ]
-    return [ok('server', `${address} answers ${whose}`)]
+      return [problem('server', `${shown} answers ${status} ${whose}`, `see: curl -v ${shellWord(shown)}`)]
+    return [ok('server', `${shown} answers ${whose}`)]
   }
 }
 

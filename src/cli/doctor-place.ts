@@ -1,4 +1,4 @@
-import { existsSync, lstatSync, statfsSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, statfsSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { App } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
@@ -21,6 +21,10 @@ export interface Probe {
   read(path: string): string | undefined
   /** The number of the file system that a path is on. */
   fileSystem(path: string): number | undefined
+  /** Bytes that this user may still write there. */
+  room(path: string): number | undefined
+  /** The system's code for why nothing can be made in a directory; `undefined` where something can. */
+  refusal(path: string): string | undefined
 }
 
 /** This machine. */
@@ -35,6 +39,23 @@ export const machine: Probe = {
       return statfsSync(path).type
     } catch {
       return undefined
+    }
+  },
+  room(path) {
+    try {
+      const { bavail, bsize, files, ffree } = statfsSync(path)
+      // Without a number for a new file there is no room, however many bytes are left; some file systems count none.
+      return files > 0 && ffree === 0 ? 0 : bavail * bsize
+    } catch {
+      return undefined
+    }
+  },
+  refusal(path) {
+    try {
+      accessSync(path, constants.W_OK | constants.X_OK)
+      return undefined
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code ?? 'error'
     }
   },
 }
@@ -91,11 +112,14 @@ export function stateFindings(path: string, environment: Environment, probe: Pro
   const found = lstat(path)
   if (found === undefined) {
     const above = existing(dirname(path))
-    if (lstat(above)?.isDirectory() !== false)
-      return [note('state', `${shown} does not exist yet; it is made at the first call`)]
-    return [
-      problem('state', `${shown} cannot be made: ${shownPath(above, home)} is not a directory`, elsewhere),
-    ]
+    const shownAbove = shownPath(above, home)
+    if (!isDirectory(above))
+      return [problem('state', `${shown} cannot be made: ${shownAbove} is not a directory`, elsewhere)]
+    const refusal = probe.refusal(above)
+    if (refusal !== undefined)
+      return [problem('state', `${shown} cannot be made: ${unwritable(shownAbove, refusal)}`, elsewhere)]
+    const full = fullFinding(above, shownAbove, probe)
+    return full ?? [note('state', `${shown} does not exist yet; it is made at the first call`)]
   }
   const findings: Finding[] = []
   if (!found.isDirectory()) {
@@ -111,6 +135,9 @@ export function stateFindings(path: string, environment: Environment, probe: Pro
       findings.push(problem('state', text, `run: chmod 700 ${shellWord(path)}`))
     }
   }
+  const refusal = findings.length === 0 ? probe.refusal(path) : undefined
+  if (refusal !== undefined) findings.push(problem('state', unwritable(shown, refusal), elsewhere))
+  findings.push(...(fullFinding(path, shown, probe) ?? []))
   const network = platform === 'linux' ? networkName(probe.fileSystem(path)) : undefined
   if (network !== undefined) {
     findings.push(
@@ -125,6 +152,20 @@ export function stateFindings(path: string, environment: Environment, probe: Pro
   return [ok('state', platform === 'win32' ? shown : `${shown}, mode 0700, yours, on a local disk`)]
 }
 
+function unwritable(shown: string, code: string): string {
+  return code === 'EROFS' ? `${shown} is on a read-only file system` : `${shown} cannot be written (${code})`
+}
+
+// A renewal makes room for its answer beforehand, and writes a record and an outcome beside what was there.
+const neededBytes = 65_536
+
+function fullFinding(path: string, shown: string, probe: Probe): Finding[] | undefined {
+  const room = probe.room(path)
+  if (room === undefined || room >= neededBytes) return undefined
+  const text = `the disk of ${shown} is full: what is renewed could not be kept`
+  return [problem('state', text, `free some space, see: df -h ${shellWord(path)}`)]
+}
+
 function networkName(type: number | undefined): string | undefined {
   // On some machines the number comes with a sign.
   return type === undefined ? undefined : networkFileSystems.get(type >>> 0)
@@ -135,6 +176,15 @@ function lstat(path: string): (ReturnType<typeof lstatSync> & { uid: number; mod
     return lstatSync(path)
   } catch {
     return undefined
+  }
+}
+
+// What a link leads to is what would be made in.
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory()
+  } catch {
+    return false
   }
 }
 

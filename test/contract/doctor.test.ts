@@ -119,6 +119,26 @@ test('nothing that it prints is a secret: not those of the configuration, the ke
   }
 })
 
+test('the query of an address, where a key may stand, is not shown, whatever the server says', async () => {
+  const { at, auth, options } = await corp()
+  const gone = createServer()
+  await new Promise<void>(resolve => gone.listen(0, '127.0.0.1', resolve))
+  const { port } = gone.address() as AddressInfo
+  await new Promise(resolve => gone.close(resolve))
+  const closed = `http://127.0.0.1:${port}/t`
+  const query = '?api_key=query-canary'
+  auth.answer({ status: 503, body: {} })
+  at.writeConfig(
+    `[profile.h]\nsource = "http"\nurl = "${closed}${query}"\ntoken_path = "t"\n` +
+      `${clientProfile('down', `${auth.tokenEndpoint}${query}`)}${clientProfile('none', `${auth.url}/none${query}`)}`,
+  )
+  const { all } = await findings(options)
+  expect(JSON.stringify(all)).not.toContain('canary')
+  const problems = problemsIn(all).filter(({ check }) => check === 'server')
+  expect(problems.map(({ hint }) => hint)).toContain(`see: curl -v ${closed}`)
+  expect(problems.map(({ message }) => message)).toContain(`${auth.tokenEndpoint} answers 503 (profile down)`)
+})
+
 test('--no-network asks no server, and without it no secret is sent', async () => {
   const { auth, options } = await corp()
   await findings(options, '--no-network')
@@ -530,6 +550,8 @@ describe('a problem is exit 1, and comes with what mends it', () => {
             exists: path => there.includes(path) || fake.files.has(path),
             read: path => fake.files.get(path) ?? fake.files.get(`/home/ada/.local/bin/${basename(path)}`),
             fileSystem: () => undefined,
+            room: () => undefined,
+            refusal: () => undefined,
           },
           [profile],
         ) as Finding[]
@@ -714,7 +736,13 @@ test('a watcher is named with its process and its age, and is no problem however
 })
 
 describe('the place', () => {
-  const nowhere: Probe = { exists: () => false, read: () => undefined, fileSystem: () => undefined }
+  const nowhere: Probe = {
+    exists: () => false,
+    read: () => undefined,
+    fileSystem: () => undefined,
+    room: () => undefined,
+    refusal: () => undefined,
+  }
   const cases: [name: string, env: Record<string, string>, probe: Partial<Probe>, told: string[]][] = [
     ['nothing of note', {}, {}, []],
     ['WSL by its variable', { WSL_DISTRO_NAME: 'Debian' }, {}, ['runs in the Windows Subsystem for Linux']],
@@ -761,6 +789,53 @@ describe('the place', () => {
         hint: 'run: export TOKCTL_STATE_DIR="/var/tmp/tokctl-$(id -u)"',
       },
     ])
+  })
+
+  const unusable: [name: string, probe: Partial<Probe>, told: string, hint: RegExp][] = [
+    [
+      'full',
+      { room: () => 4096 },
+      'is full: what is renewed could not be kept',
+      /^free some space, see: df /,
+    ],
+    [
+      'read-only',
+      { refusal: () => 'EROFS' },
+      'is on a read-only file system',
+      /^run: export TOKCTL_STATE_DIR/,
+    ],
+    [
+      'closed to us',
+      { refusal: () => 'EACCES' },
+      'cannot be written (EACCES)',
+      /^run: export TOKCTL_STATE_DIR/,
+    ],
+  ]
+  test.each(unusable)('a state directory that is %s, there or still to be made', (_, probe, told, hint) => {
+    const { environment, path, stateDir } = scratchState()
+    const look = (): unknown => stateFindings(path, environment, { ...machine, ...probe })
+    const want = {
+      level: 'problem',
+      message: expect.stringContaining(told),
+      hint: expect.stringMatching(hint),
+    }
+    expect(look()).toMatchObject([want])
+    stateDir.ensure()
+    expect(look()).toMatchObject([want])
+    expect(stateFindings(path, environment, { ...machine, room: () => 1 << 20 })[0]?.level).toBe('ok')
+  })
+
+  test('the room and the rights on this machine are asked for, and nothing is left there', () => {
+    const at = scratch()
+    const told = spawnSync('stat', ['-f', '-c', '%a %S', at.path], { encoding: 'utf8' }).stdout.split(' ')
+    const room = machine.room(at.path)!
+    // Others write to the same disk meanwhile.
+    expect(Math.abs(room / (Number(told[0]) * Number(told[1])) - 1)).toBeLessThan(0.2)
+    expect(machine.room(join(at.path, 'none'))).toBeUndefined()
+    const before = readdirSync(at.path)
+    expect(machine.refusal(at.path)).toBeUndefined()
+    expect(readdirSync(at.path)).toEqual(before)
+    expect(machine.refusal(join(at.path, 'none'))).toBe('ENOENT')
   })
 
   test('the file system of this machine is asked for', () => {

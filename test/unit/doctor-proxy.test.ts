@@ -13,7 +13,13 @@ test('a secret for clients is wanted where the system does not say whose a conne
   )
   const levels = async (platform: NodeJS.Platform, hasTable: boolean) => {
     const environment = { platform, env: {}, home: at.home, cwd: at.home } as unknown as Environment
-    const probe = { exists: () => hasTable, read: () => undefined, fileSystem: () => undefined }
+    const probe = {
+      exists: () => hasTable,
+      read: () => undefined,
+      fileSystem: () => undefined,
+      room: () => undefined,
+      refusal: () => undefined,
+    }
     return proxyFindings(environment, probe, at.configFile)
   }
   for (const [platform, hasTable] of [
