@@ -57,7 +57,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
         case 'untrust'
             set kinds file
         case 'init'
-            set options '--provider'\t'what gives the token: see "tokctl profile add --list"' '--set'\t'what the provider needs, or any other key of the profile' '--secret-stdin'\t'read the secret from stdin' '--sealed-files'\t'keep secrets in files, where there is no keychain' '--no-check'\t'do not ask the server whether it is there' '--no-get'\t'do not get a token at the end'
+            set options '--provider'\t'what gives the token: see "tokctl profile add --list"' '--set'\t'what the provider needs, or any other key of the profile' '--secret-stdin'\t'read the secret from stdin' '--sealed-files'\t'keep secrets and sessions in files, not in a keychain' '--no-check'\t'do not ask the server whether it is there' '--no-get'\t'do not get a token at the end'
             set values '--provider:provider' '--set:-'
             set kinds -
         case 'proxy'

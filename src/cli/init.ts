@@ -6,6 +6,7 @@ import { formatDuration } from '../core/time.ts'
 import type { Profile } from '../profile/profile.ts'
 import { references } from '../profile/project.ts'
 import type { Recipe } from '../profile/recipes.ts'
+import type { Store } from '../store/store.ts'
 import { type CommandContext, collect, type Define } from './command.ts'
 import { isTerminal, readInput, terminalSize, writeError } from './io.ts'
 import { existsAlready, gather, recipeOf, writeProfile } from './new-profile.ts'
@@ -35,7 +36,7 @@ export const define: Define = (program, run) => {
     .option('--provider <provider>', 'what gives the token: see "tokctl profile add --list"')
     .option('--set <key=value>', 'what the provider needs, or any other key of the profile', collect)
     .option('--secret-stdin', 'read the secret from stdin')
-    .option('--sealed-files', 'keep secrets in files, where there is no keychain')
+    .option('--sealed-files', 'keep secrets and sessions in files, not in a keychain')
     .option('--no-check', 'do not ask the server whether it is there')
     .option('--no-get', 'do not get a token at the end')
     .addHelpText(
@@ -61,8 +62,9 @@ async function init(given: string | undefined, options: InitOptions, context: Co
     secrets.set(secret, await readSecret(secret, options, isThere, context))
   }
 
-  // First the secret: whoever leaves at the question where it is to be kept has no profile without one.
+  // First where that is kept: whoever leaves at that question is left with no profile that could keep nothing.
   if (options.sealedFiles) await chooseFiles(context)
+  else if (isThere && draft.some(keepsSession)) await offerFiles('session', context)
   if (secrets.size > 0) await keep(secrets, isThere, context)
   await writeProfile(name, recipe, answers, context)
   writeError(`profile "${name}" is written to ${context.options.config ?? 'your configuration'}\n`)
@@ -233,20 +235,32 @@ async function keep(
   isThere: boolean,
   context: CommandContext,
 ): Promise<void> {
-  const { lasting } = await import('../store/lasting.ts')
-  const open = async () => lasting(await context.app.secrets(true), 'secret')
-  const store = await open().catch(async error => {
-    if (!(error instanceof TokctlError) || error.code !== 'store_unavailable' || !isThere) throw error
-    writeError(`${error.message}\n`)
-    const answer = await askLine('keep secrets in sealed files instead? [Y/n] ', context.signal())
-    if (/^n/i.test(answer.trim())) throw error
-    await chooseFiles(context)
-    return open()
-  })
+  const store = isThere ? await offerFiles('secret', context) : await openLasting('secret', context)
   for (const [name, value] of secrets) {
     await store.set({ kind: 'secret', name }, value)
     writeError(`secret "${name}" is kept in ${store.kind === 'file' ? 'a sealed file' : 'the keychain'}\n`)
   }
+}
+
+function keepsSession({ source }: Profile): boolean {
+  return source === 'authorization_code' || source === 'device_code' || source === 'refresh_token'
+}
+
+async function openLasting(what: string, { app }: CommandContext): Promise<Store> {
+  const { lasting } = await import('../store/lasting.ts')
+  return lasting(await app.secrets(true), what)
+}
+
+/** Asks for files where there is no other place for it. */
+async function offerFiles(what: 'secret' | 'session', context: CommandContext): Promise<Store> {
+  return openLasting(what, context).catch(async error => {
+    if (!(error instanceof TokctlError) || error.code !== 'store_unavailable') throw error
+    writeError(`${error.message}\n`)
+    const answer = await askLine(`keep ${what}s in sealed files instead? [Y/n] `, context.signal())
+    if (/^n/i.test(answer.trim())) throw error
+    await chooseFiles(context)
+    return openLasting(what, context)
+  })
 }
 
 /** Names the store in the configuration, where it names none. */

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type AuthServer, startAuthServer } from '../support/auth-server.ts'
@@ -183,6 +183,41 @@ test('where there is no keychain, sealed files are offered, and chosen by name',
   expect((await again.done).code).toBe(0)
   expect(readFileSync(at.configFile, 'utf8')).toContain('[store] # mine\nkind = "file"\n')
   expect(await run(['get', 'corp'], { at, env })).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
+})
+
+test('a sign-in without a keychain is offered sealed files too, before anything is written', async () => {
+  const bus = await startBus()
+  onTestFinished(() => bus.stop())
+  const { at, auth } = await home()
+  const env = {
+    ...bus.env,
+    HOME: at.home,
+    XDG_CONFIG_HOME: undefined,
+    TOKCTL_STORE: undefined,
+    NO_COLOR: '1',
+  }
+  const command = `init me --provider oidc-login --set issuer=${auth.url} --set client_id=cli`
+  const question = /to keep a session in\r\nkeep sessions in sealed files instead\? \[Y\/n\] /
+  const refused = inTerminal(command, { at, env })
+  await answer(refused, [[question, 'n\n']])
+  expect(await refused.done).toMatchObject({
+    code: 7,
+    stdout: expect.stringContaining('hint: choose sealed files by name: kind = "file" under [store]'),
+  })
+  expect(existsSync(at.configFile)).toBe(false)
+  const asking = inTerminal(command, { at, env })
+  await answer(asking, [
+    [question, '\n'],
+    [/profile "me" needs a sign-in; sign in now\? \[y\/N\] /, 'n\n'],
+  ])
+  expect((await asking.done).code).toBe(0)
+  const text = readFileSync(at.configFile, 'utf8')
+  expect(text).toMatch(/\[store\]\nkind = "file"\n/)
+  // Said with a flag it is the same, and nobody is asked.
+  unlinkSync(at.configFile)
+  const flagged = inTerminal(`${command} --sealed-files --no-get`, { at, env })
+  expect((await flagged.done).stdout).not.toContain('[Y/n]')
+  expect(readFileSync(at.configFile, 'utf8')).toBe(text)
 })
 
 test('the providers fit a small terminal, with the question below them', async () => {
