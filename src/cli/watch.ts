@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, unlinkSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { Option } from 'commander'
 import { writeFileAtomic } from '../core/atomic-file.ts'
 import { TokctlError } from '../core/errors.ts'
@@ -16,8 +16,14 @@ import { scheme } from '../profile/scheme.ts'
 import { anyUser } from '../protocol/protocol.ts'
 import { type Endpoint, readListen, startEndpoint } from '../watch/identity-endpoint.ts'
 import { type IdentityKind, identityKinds, identityProtocols } from '../watch/identity-replies.ts'
+import {
+  type OutputFile,
+  refuseOtherThanFile,
+  removeOutputFile,
+  writeOutputFile,
+} from '../watch/output-file.ts'
 import { systemdUnit } from '../watch/systemd-unit.ts'
-import { fileContent, fileFormats, removeTokenFile, writeTokenFile } from '../watch/token-file.ts'
+import { fileContent, fileFormats, writeTokenFile } from '../watch/token-file.ts'
 import { reasonOf, type Sink, watchProfile } from '../watch/watcher.ts'
 import type { CommandContext, Define } from './command.ts'
 import { writeOut } from './io.ts'
@@ -79,6 +85,7 @@ async function watch(
   if (options.format === 'netrc' && options.template === undefined) {
     for (const profile of profiles) if (profile.match.length === 0) throw nothingToMatch(profile)
   }
+  for (const file of namedFiles(profiles, options, context)) refuseOtherThanFile(file)
   if (options.install !== undefined) return install(names, rawArgs, context)
 
   const tokens = residentTokens({
@@ -201,12 +208,37 @@ function readWords(text: string): string[] | undefined {
   }
 }
 
+function tokenFile(
+  { name }: Profile,
+  { file }: WatchOptions,
+  { environment: { cwd } }: CommandContext,
+): OutputFile | undefined {
+  if (file === undefined) return undefined
+  return { flag: '--file', path: resolve(cwd, file.replaceAll('{profile}', name)) }
+}
+
+function variablesFile(
+  { variables }: WatchOptions,
+  { environment: { cwd } }: CommandContext,
+): OutputFile | undefined {
+  return variables === undefined ? undefined : { flag: '--variables', path: resolve(cwd, variables) }
+}
+
+function namedFiles(
+  profiles: readonly Profile[],
+  options: WatchOptions,
+  context: CommandContext,
+): OutputFile[] {
+  const files = [
+    ...profiles.map(profile => tokenFile(profile, options, context)),
+    variablesFile(options, context),
+  ]
+  return files.filter(file => file !== undefined)
+}
+
 function sinkOf(profile: Profile, options: WatchOptions, asked: Asked, context: CommandContext): Sink {
   const { environment, clock } = context
-  const path =
-    options.file === undefined
-      ? undefined
-      : resolve(environment.cwd, options.file.replaceAll('{profile}', profile.name))
+  const file = tokenFile(profile, options, context)
   const form = {
     profile: profile.name,
     template: options.template,
@@ -217,21 +249,18 @@ function sinkOf(profile: Profile, options: WatchOptions, asked: Asked, context: 
   }
   return {
     async publish(token) {
-      if (path !== undefined) {
-        makeDirectories(dirname(path))
-        writeTokenFile(path, fileContent(token, form), environment.pid, clock.now())
-      }
+      if (file !== undefined) writeTokenFile(file, fileContent(token, form), environment.pid, clock.now())
       await runHook(
         asked.onChange,
         profile.name,
         'change',
         options.passToken ? token : undefined,
         context,
-        path,
+        file?.path,
       )
     },
     async withdraw() {
-      if (path !== undefined) removeTokenFile(path)
+      if (file !== undefined) removeOutputFile(file)
     },
   }
 }
@@ -295,18 +324,21 @@ async function startEndpoints(
   profile: Profile,
   options: WatchOptions,
   tokens: TokenCache,
-  { app, environment }: CommandContext,
+  context: CommandContext,
 ): Promise<{ close(): Promise<void> }> {
+  const { app, environment } = context
   const kinds = identityKinds.filter(kind => options[kind] !== undefined)
   if (kinds.length === 0) return { async close() {} }
-  const { pid, cwd, platform } = environment
+  const { pid, platform } = environment
   // Linux alone says whose a connection is.
   const uid = platform === 'linux' ? environment.uid : undefined
   const directory = app.stateDir.ensure('watch')
   const stem = fileStem(profile.name)
-  const secretFile = join(directory, `${stem}.secret`)
-  const envFile =
-    options.variables === undefined ? join(directory, `${stem}.env`) : resolve(cwd, options.variables)
+  const secretFile: OutputFile = { flag: 'TOKCTL_STATE_DIR', path: join(directory, `${stem}.secret`) }
+  const envFile = variablesFile(options, context) ?? {
+    flag: '--variables',
+    path: join(directory, `${stem}.env`),
+  }
   const secret = randomBytes(32).toString('base64url')
   const endpoints: Endpoint[] = []
   const variables: Record<string, string> = {}
@@ -322,12 +354,12 @@ async function startEndpoints(
         uid,
       })
       endpoints.push(endpoint)
-      Object.assign(variables, identityProtocols[kind].variables(endpoint.origin, secret, secretFile))
+      Object.assign(variables, identityProtocols[kind].variables(endpoint.origin, secret, secretFile.path))
     }
     // No line feed at its end: SDKs send what is in it.
-    writeFileAtomic(secretFile, secret, pid)
+    writeOutputFile(secretFile, secret, pid)
     const lines = Object.entries(variables).map(([name, value]) => `${name}=${value}\n`)
-    writeFileAtomic(envFile, lines.join(''), pid)
+    writeOutputFile(envFile, lines.join(''), pid)
   } catch (error) {
     await Promise.all(endpoints.map(endpoint => endpoint.close()))
     throw error
@@ -335,7 +367,7 @@ async function startEndpoints(
   return {
     async close() {
       await Promise.all(endpoints.map(endpoint => endpoint.close()))
-      for (const file of [secretFile, envFile]) removeOwn(file, secret)
+      for (const { path } of [secretFile, envFile]) removeOwn(path, secret)
     },
   }
 }

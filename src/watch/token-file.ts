@@ -1,9 +1,9 @@
-import { lstatSync, readdirSync, statSync, unlinkSync } from 'node:fs'
+import { lstatSync, readdirSync, unlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { writeFileAtomic } from '../core/atomic-file.ts'
 import { TokctlError } from '../core/errors.ts'
 import { type EpochMs, formatInstant } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
+import { type OutputFile, writeOutputFile } from './output-file.ts'
 
 /** What a token file may look like. */
 export const fileFormats = ['token', 'json', 'curl', 'netrc'] as const
@@ -71,15 +71,13 @@ function fill(template: string, token: Token, { profile }: FileForm): string {
 const writtenMs = 60_000
 
 /**
- * Writes a file that holds a token: 0600, replaced whole, so that a crash leaves the old content or the new. What it leaves
- * beside it holds a token too, and goes with the next write.
+ * Writes a file that holds a token. What a write that was cut short left beside it holds a token too, and goes with the next.
+ *
+ * @throws {TokctlError} as `writeOutputFile`
  */
-export function writeTokenFile(path: string, content: string, pid: number, now: EpochMs): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {
-    throw new TokctlError('usage', `--file: ${path} is a directory`)
-  }
-  writeFileAtomic(path, content, pid)
-  removeLeftovers(path, now)
+export function writeTokenFile(file: OutputFile, content: string, pid: number, now: EpochMs): void {
+  writeOutputFile(file, content, pid)
+  removeLeftovers(file.path, now)
 }
 
 function removeLeftovers(path: string, now: EpochMs): void {
@@ -92,14 +90,5 @@ function removeLeftovers(path: string, now: EpochMs): void {
     }
   } catch {
     // Another one's directory, or another watch was faster.
-  }
-}
-
-/** Removes a token file; one that is not there is no error. */
-export function removeTokenFile(path: string): void {
-  try {
-    unlinkSync(path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
 }

@@ -42,6 +42,7 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
   let shown: Token | undefined
   let failures = 0
   let told = ''
+  let complaint = ''
   // A file of a watch before this one may still be there.
   let isOut = true
 
@@ -108,8 +109,9 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
       isOut = true
       await sink.publish(token)
       shown = token
+      complaint = ''
     } catch (error) {
-      warn(`profile "${name}": the new token could not be handed on: ${reasonOf(error)}`)
+      complain('the new token could not be handed on', error)
     }
   }
 
@@ -119,9 +121,17 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
       await sink.withdraw()
       shown = undefined
       isOut = false
+      complaint = ''
     } catch (error) {
-      warn(`profile "${name}": the old token could not be taken back: ${reasonOf(error)}`)
+      complain('the old token could not be taken back', error)
     }
+  }
+
+  // It is tried again at every look: what is said once stands until it is something else, or well again.
+  function complain(what: string, error: unknown): void {
+    const message = `profile "${name}": ${what}: ${reasonOf(error)}`
+    if (message !== complaint) warn(message)
+    complaint = message
   }
 }
 

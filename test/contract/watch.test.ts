@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   existsSync,
@@ -307,4 +308,37 @@ test('a link that the token file was is replaced, and what it led to is left alo
   symlinkSync(other, file)
   await run(['watch', 'corp', '--once', '--file', file], options)
   expect([readFileSync(file, 'utf8'), readFileSync(other, 'utf8')]).toEqual(['token-1', 'mine'])
+})
+
+test('what is no regular file is refused before anything is asked, and left alone', async () => {
+  const { at, auth, options } = await corp()
+  const pipe = join(at.path, 'pipe')
+  execFileSync('mkfifo', [pipe])
+  for (const args of [
+    ['--once', '--file', pipe],
+    ['--aws', '127.0.0.1:0', '--variables', pipe],
+  ]) {
+    expect(await run(['watch', 'corp', ...args], options)).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: `tokctl: error: ${args.at(-2)}: ${pipe} is a named pipe, not a regular file\ntokctl: hint: name another one: ${args.at(-2)} FILE\n`,
+    })
+  }
+  expect(statSync(pipe).isFIFO()).toBe(true)
+  expect(auth.count()).toBe(0)
+})
+
+test('a disk that does not write is no bug: the path is told, and what to do', async () => {
+  const { at, options } = await corp()
+  const path = join(at.write('file', ''), 'below')
+  for (const args of [
+    ['--once', '--file', path],
+    ['--aws', '127.0.0.1:0', '--variables', path],
+  ]) {
+    expect(await run(['watch', 'corp', ...args], options)).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: `tokctl: error: file ${path} cannot be written (ENOTDIR)\ntokctl: hint: name another one: ${args.at(-2)} FILE\n`,
+    })
+  }
 })

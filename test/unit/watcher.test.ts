@@ -206,13 +206,21 @@ test('a machine that slept past the end of its token has a new one ten seconds a
   expect(log).toEqual(['a-1', 'a-2'])
 })
 
-test('a token that could not be written is written at the next look', async () => {
+test('a token that could not be written is written at the next look, and why is told once, until it is something else', async () => {
   const m = made(async () => 60 * minute)
   const { log, warnings, failSink } = watchOne('a', m)
-  failSink(Object.assign(new Error(), { code: 'ENOSPC' }))
-  await m.clock.advance(5000)
-  expect([log, warnings]).toEqual([[], ['profile "a": the new token could not be handed on: ENOSPC']])
+  const told = (why: string) => `profile "a": the new token could not be handed on: ${why}`
+  failSink(new TokctlError('output_failed', 'file /a cannot be written (ENOSPC)'))
+  await m.clock.advance(25_000)
+  expect([log, warnings]).toEqual([[], [told('file /a cannot be written (ENOSPC)')]])
+  failSink(new TokctlError('output_failed', 'file /a cannot be written (EACCES)'))
+  await m.clock.advance(10_000)
+  expect(warnings.slice(1)).toEqual([told('file /a cannot be written (EACCES)')])
   failSink(undefined)
   await m.clock.advance(10_000)
   expect(log).toEqual(['a-1'])
+  // What went wrong, was well and is wrong again is told again.
+  failSink(new TokctlError('output_failed', 'file /a cannot be written (EACCES)'))
+  await m.clock.advance(60 * minute)
+  expect(warnings.slice(2)).toEqual([told('file /a cannot be written (EACCES)')])
 })
