@@ -10,10 +10,8 @@ import { systemClock } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import { residentTokens } from '../library/resident-tokens.ts'
 import type { TokenCache } from '../library/token-cache.ts'
-import { parsePattern } from '../profile/match.ts'
 import type { Profile } from '../profile/profile.ts'
 import { scheme } from '../profile/scheme.ts'
-import { anyUser } from '../protocol/protocol.ts'
 import { type Endpoint, readListen, startEndpoint } from '../watch/identity-endpoint.ts'
 import { type IdentityKind, identityKinds, identityProtocols } from '../watch/identity-replies.ts'
 import {
@@ -27,6 +25,7 @@ import { fileContent, fileFormats, writeTokenFile } from '../watch/token-file.ts
 import { reasonOf, type Sink, watchProfile } from '../watch/watcher.ts'
 import type { CommandContext, Define } from './command.ts'
 import { writeOut } from './io.ts'
+import { netrc, netrcHosts } from './netrc.ts'
 import { warn } from './report.ts'
 
 interface WatchOptions {
@@ -83,7 +82,7 @@ async function watch(
   const profiles: Profile[] = []
   for (const name of names) profiles.push(await app.profile(name))
   if (options.format === 'netrc' && options.template === undefined) {
-    for (const profile of profiles) if (profile.match.length === 0) throw nothingToMatch(profile)
+    for (const profile of profiles) netrcHosts(profile)
   }
   for (const file of namedFiles(profiles, options, context)) refuseOtherThanFile(file)
   if (options.install !== undefined) return install(names, rawArgs, context)
@@ -177,17 +176,6 @@ function checkOptions(names: readonly string[], options: WatchOptions): Asked {
   }
 }
 
-function nothingToMatch({ name }: Profile): TokctlError {
-  return new TokctlError(
-    'config_invalid',
-    `profile "${name}" has no match, so netrc has no host for its token`,
-    {
-      hint: 'add match = ["https://HOST"] to the profile',
-      profile: name,
-    },
-  )
-}
-
 function readCommand(flag: string, text: string | undefined): readonly string[] | undefined {
   if (text === undefined) return undefined
   const words = text.trimStart().startsWith('[')
@@ -244,8 +232,7 @@ function sinkOf(profile: Profile, options: WatchOptions, asked: Asked, context: 
     template: options.template,
     format: asked.format,
     scheme: (token: Token) => scheme(token, profile),
-    hosts: hostsOf(profile),
-    username: profile.username ?? anyUser,
+    netrc: (token: Token) => netrc(token, profile),
   }
   return {
     async publish(token) {
@@ -263,14 +250,6 @@ function sinkOf(profile: Profile, options: WatchOptions, asked: Asked, context: 
       if (file !== undefined) removeOutputFile(file)
     },
   }
-}
-
-function hostsOf({ match }: Profile): string[] {
-  const hosts = match.flatMap(text => {
-    const pattern = parsePattern(text)
-    return 'problem' in pattern ? [] : [pattern.host]
-  })
-  return [...new Set(hosts)]
 }
 
 /** What a program does wrong when it is told something is not a failure of the watch. */

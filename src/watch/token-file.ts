@@ -17,9 +17,8 @@ export interface FileForm {
   readonly format: FileFormat
   /** Of the `Authorization` header. */
   scheme(token: Token): string
-  /** For netrc: the hosts that get the token, and the user. */
-  readonly hosts: readonly string[]
-  readonly username: string
+  /** The lines of a netrc. @throws {TokctlError} where it has no room for the token */
+  netrc(token: Token): string
 }
 
 /**
@@ -51,7 +50,7 @@ export function fileContent(token: Token, form: FileForm): string {
     case 'curl':
       return `header = "Authorization: ${form.scheme(token)} ${text.replace(/["\\]/g, '\\$&')}"\n`
     case 'netrc':
-      return form.hosts.map(host => `machine ${host} login ${form.username} password ${text}\n`).join('')
+      return form.netrc(token)
   }
 }
 

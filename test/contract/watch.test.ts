@@ -116,6 +116,27 @@ describe('a token file', () => {
     expect(readFileSync(file, 'utf8')).toMatch(content)
   })
 
+  test('as netrc is what get prints: addresses without brackets, and no user that it cannot hold', async () => {
+    const { at, auth, options } = await corp('match = ["https://[::1]:8443/v1", "https://api.example.com"]')
+    const file = join(at.path, 'netrc')
+    const args = ['watch', 'corp', '--once', '--file', file, '--format', 'netrc']
+    expect(await run(args, options)).toMatchObject({ code: 0, stderr: '' })
+    const content = readFileSync(file, 'utf8')
+    expect(content).toContain('machine ::1 login')
+    expect((await run(['get', 'corp', '-o', 'netrc'], options)).stdout).toBe(content)
+    at.writeConfig(
+      clientProfile('corp', auth.tokenEndpoint, 'match = ["https://api.example.com"]\nusername = "a b"'),
+    )
+    for (const command of [args, ['get', 'corp', '-o', 'netrc']]) {
+      expect(await run(command, options)).toMatchObject({
+        code: 3,
+        stdout: '',
+        stderr: `tokctl: error: the username of profile "corp" holds a character that a netrc cannot\ntokctl: hint: write another username = "…" in the profile\n`,
+      })
+    }
+    expect(readFileSync(file, 'utf8')).toBe(content)
+  })
+
   test('of many profiles is one each', async () => {
     const { at, auth, options } = await corp()
     at.writeConfig(clientProfile('a', auth.tokenEndpoint) + clientProfile('b', auth.tokenEndpoint))
@@ -286,11 +307,7 @@ const mistakes: [args: string[], code: number, message: string][] = [
   [['--on-change', ' '], 2, '--on-change: no command is named'],
   [['--on-change', '["a", 1]'], 2, '--on-change: no command is named'],
   [['--pass-token'], 2, '--pass-token: there is no command to pass it to'],
-  [
-    ['--format', 'netrc', '--file', 'x'],
-    3,
-    'profile "corp" has no match, so netrc has no host for its token',
-  ],
+  [['--format', 'netrc', '--file', 'x'], 3, 'profile "corp" matches no host that a netrc could name'],
   [['crop'], 3, 'unknown profile "crop"; did you mean "corp"?'],
 ]
 test.each(mistakes)('%j is a mistake: exit %i, and nothing was asked', async (args, code, message) => {
