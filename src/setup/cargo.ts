@@ -1,10 +1,12 @@
 import { join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
+import { statementsOf } from '../profile/lines.ts'
 import { launcherChange, launcherPath, launcherText, plainLauncherPath } from './launcher.ts'
 import { appendLines, insertLines, removeLines } from './lines.ts'
 import { urlsOf } from './places.ts'
 import { comesFromUs, memberText } from './probe.ts'
 import type { Change, Machine, Tool } from './setup.ts'
+import { addItem, removeItem, replaceItem } from './toml-list.ts'
 import { checkedToml, headerOf, parseToml, statementOf, type Table } from './toml-text.ts'
 
 const key = 'global-credential-providers'
@@ -64,35 +66,38 @@ function providersIn(text: string, file: string): { table: Table; providers: unk
   const { registry } = table as { registry?: Table }
   const providers = registry?.[key]
   if (providers === undefined || Array.isArray(providers)) return { table, providers }
-  throw new TokctlError('config_invalid', `${file}: registry.${key}: expected a list`)
+  throw new TokctlError('config_invalid', `${file}: registry.${key}: expected a list`, {
+    hint: 'write a list there, then run this again',
+  })
 }
 
 function withOurs(before: string | undefined, file: string, launcher: string): string {
   const text = before ?? ''
   const { table, providers } = providersIn(text, file)
   const item = JSON.stringify(launcher)
-  const hint = `add ${item} to ${key} of [registry] there`
+  const hint = `add ${item} to ${key} of [registry] there, then run this again`
   if (providers?.includes(launcher)) return text
-  const want = [...(providers ?? [usual]).filter(each => !isOurs(each)), launcher]
+  const first = providers?.findIndex(isOurs) ?? -1
+  const others = providers?.filter((each, index) => index === first || !isOurs(each)) ?? [usual]
+  const want = first < 0 ? [...others, launcher] : others.map(each => (isOurs(each) ? launcher : each))
   const wanted = { ...table, registry: { ...(table['registry'] as Table | undefined), [key]: want } }
-  const line = `${key} = ["${usual}", ${item}]  ${mark}`
-  if (providers === undefined) {
-    const header = headerOf(text, 'registry')
-    const after =
-      header === undefined
-        ? appendLines(before, ['[registry]', line])
-        : insertLines(text, header.lastLine, [line])
-    return checkedToml(after, wanted, file, hint)
-  }
-  const old = providers.find(isOurs)
-  const edited = editList(text, value =>
-    old === undefined
-      ? value.replace(/(\S)?(\s*)\]$/, (_, last: string | undefined, space: string) =>
-          last === '[' ? `[${item}]` : last === ',' ? `, ${item},${space}]` : `${last}, ${item}${space}]`,
-        )
-      : value.replace(JSON.stringify(old), () => item),
-  )
+  const edited =
+    providers === undefined
+      ? withLine(before, `${key} = ["${usual}", ${item}]  ${mark}`)
+      : editList(text, list => (first < 0 ? addItem(list, item) : replaceItem(list, isOurs, item)))
   return checkedToml(edited, wanted, file, hint)
+}
+
+function withLine(before: string | undefined, line: string): string {
+  const header = headerOf(before ?? '', 'registry')
+  if (header !== undefined) return insertLines(before ?? '', header.lastLine, [line])
+  // A table that dotted keys have made can have no header.
+  const statements = statementsOf(before ?? '')
+  const end = statements.findIndex(({ isHeader }) => isHeader)
+  const top = end < 0 ? statements : statements.slice(0, end)
+  const dotted = top.find(({ path }) => path[0] === 'registry')
+  if (dotted !== undefined) return insertLines(before ?? '', dotted.lastLine, [`registry.${line}`])
+  return appendLines(before, ['[registry]', line])
 }
 
 function without(before: string | undefined, file: string): string | undefined {
@@ -106,20 +111,17 @@ function without(before: string | undefined, file: string): string | undefined {
   const isWhole =
     statement !== undefined &&
     statement.firstLine === statement.lastLine &&
+    providers.join() === [usual, ours].join() &&
     lines[statement.firstLine - 1]!.trimEnd().endsWith(mark)
-  const hint = `take ${JSON.stringify(ours)} out of ${key} of [registry] there`
+  const hint = `take ${JSON.stringify(ours)} out of ${key} of [registry] there, then run this again`
   if (!isWhole) {
-    const item = JSON.stringify(ours).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
-    const edited = editList(before, value =>
-      value.replace(new RegExp(`,[ \\t]*${item}|${item}[ \\t]*,?[ \\t]*`), ''),
-    )
-    const rest = providers.filter(each => each !== ours)
+    const edited = editList(before, list => removeItem(list, isOurs))
+    const rest = providers.filter(each => !isOurs(each))
     return checkedToml(edited, { ...table, registry: { ...registry, [key]: rest } }, file, hint)
   }
   const at = statement.firstLine - 1
   const header = headerOf(before, 'registry')
   const isLast =
-    Object.keys(registry).length === 0 &&
     header?.lastLine === at &&
     lines
       .slice(at + 1)
@@ -127,7 +129,8 @@ function without(before: string | undefined, file: string): string | undefined {
       .trim() === ''
   const after = removeLines(before, (_, index) => index === at || (isLast && index === at - 1))
   const { registry: __, ...rest } = table
-  return checkedToml(after, isLast ? rest : { ...table, registry }, file, hint)
+  const isGone = isLast && Object.keys(registry).length === 0
+  return checkedToml(after, isGone ? rest : { ...table, registry }, file, hint)
 }
 
 /** Changes the list as it is written, from its bracket to its bracket. */

@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { parse } from 'smol-toml'
 import { describe, expect, test } from 'vitest'
 import { addToSection, iniEntries, removeFromSection, sectionsOf } from '../../src/setup/ini.ts'
 import { removeMember, setMember } from '../../src/setup/json-text.ts'
@@ -10,6 +11,7 @@ import {
   removeLines,
   replaceLine,
 } from '../../src/setup/lines.ts'
+import { addItem, removeItem, replaceItem } from '../../src/setup/toml-list.ts'
 import { quotedWords, shellWords } from '../../src/setup/words.ts'
 
 const isOurs = (line: string): boolean => line.startsWith('ours')
@@ -124,6 +126,65 @@ describe('JSON', () => {
         const set = setMember(text, 'credHelpers', key, '"tokctl"')
         expect(JSON.parse(set)).toEqual({ ...JSON.parse(text), credHelpers: { [key]: 'tokctl' } })
         expect(removeMember(set, 'credHelpers', key)).toBe(text)
+      }),
+    )
+  })
+})
+
+describe('lists of TOML', () => {
+  const isNew = (value: unknown): boolean => value === 'new'
+
+  test.each<[list: string, after: string]>([
+    ['[]', '["new"]'],
+    ['[\n  # none\n]', '["new"\n  # none\n]'],
+    ['["a"]', '["a", "new"]'],
+    ["['a', ]", `['a', "new", ]`],
+    ['["a", # me\n]', '["a", "new", # me\n]'],
+    ['[\n  "a" # me\n]', '[\n  "a", # me\n  "new"\n]'],
+    ['[\n  "a", # me\n  # nor me\n]', '[\n  "a", # me\n  "new",\n  # nor me\n]'],
+    ['[\n  "a", "b, #]"]', '[\n  "a", "b, #]", "new"]'],
+    ['[\r\n\t"a"\r\n\t, # late\r\n]', '[\r\n\t"a"\r\n\t, # late\r\n\t"new",\r\n]'],
+    ['[["a", "b"], { c = ["d"] }]', '[["a", "b"], { c = ["d"] }, "new"]'],
+  ])('an item is added to %j, and taken away again', (list, after) => {
+    expect(addItem(list, '"new"')).toBe(after)
+    expect(removeItem(after, isNew)).toBe(list)
+  })
+
+  test.each<[list: string, after: string]>([
+    ["['new', 'a']", "['a']"],
+    ['["a", "n\\u0065w", "b"] ', '["a", "b"] '],
+    ['[\n  "a",\n  "new", # ours\n  "b",\n]', '[\n  "a",\n  # ours\n  "b",\n]'],
+    ['[ # "new"\n  "new"]', '[ # "new"\n  ]'],
+    ['["a", "new", "new"]', '["a"]'],
+  ])('the item goes out of %j, and no comment', (list, after) => {
+    expect(removeItem(list, isNew)).toBe(after)
+  })
+
+  test('the first takes the new value, and others of the kind go', () => {
+    expect(replaceItem('["new", "a", # "new"\n "new"]', isNew, '"x"')).toBe('["x", "a" # "new"\n ]')
+    expect(replaceItem('["a"]', isNew, '"x"')).toBe('["a"]')
+  })
+
+  test('however it is laid out, it has the item afterwards, and goes back', () => {
+    const space = fc.constantFrom('', ' ', '\n', '\n  ', ' # "c", ]\n', '\n# [d\n\t')
+    const item = fc.constantFrom('"a"', "'b]'", '"#,c"', '"\\"d"')
+    const list = fc
+      .tuple(space, fc.array(fc.tuple(item, space, space), { maxLength: 3 }), fc.boolean(), space)
+      .map(([first, items, comma, last]) => {
+        const all = items.map(([text, before, after], i) =>
+          i < items.length - 1 || comma ? `${text}${before},${after}` : text,
+        )
+        return `[${first}${all.join('')}${last}]`
+      })
+    fc.assert(
+      fc.property(list, text => {
+        const added = addItem(text, '"new"')
+        const [was, is] = [text, added].map(each => parse(`k = ${each}`)['k'] as unknown[])
+        expect(is).toEqual([...was!, 'new'])
+        const rest = removeItem(added, isNew)
+        expect(parse(`k = ${rest}`)['k']).toEqual(was)
+        const comments = (of: string): string[] => of.match(/# ?["[][^\n]*/g) ?? []
+        expect(comments(rest)).toEqual(comments(text))
       }),
     )
   })

@@ -72,7 +72,29 @@ const cases: Case[] = [
     what: 'providers over several lines',
     file: `${home}/.cargo/config.toml`,
     before: '[registry]\nglobal-credential-providers = [ # "x]"\n  "cargo:token",\n  "cargo:libsecret"\n]\n',
-    after: `[registry]\nglobal-credential-providers = [ # "x]"\n  "cargo:token",\n  "cargo:libsecret", "${launchers}/tokctl-cargo"\n]\n`,
+    after: `[registry]\nglobal-credential-providers = [ # "x]"\n  "cargo:token",\n  "cargo:libsecret",\n  "${launchers}/tokctl-cargo"\n]\n`,
+  },
+  {
+    tool: 'cargo',
+    what: 'comments behind and below the last provider',
+    file: `${home}/.cargo/config.toml`,
+    before:
+      "[registry]\r\nglobal-credential-providers = [\r\n\t'cargo:token', # me, too\r\n\t# none other\r\n]\r\n",
+    after: `[registry]\r\nglobal-credential-providers = [\r\n\t'cargo:token', # me, too\r\n\t"${launchers}/tokctl-cargo",\r\n\t# none other\r\n]\r\n`,
+  },
+  {
+    tool: 'cargo',
+    what: 'a table of dotted keys',
+    file: `${home}/.cargo/config.toml`,
+    before: 'registry.default = "my" # here\n[build]\njobs = 2\n',
+    after: `registry.default = "my" # here\nregistry.global-credential-providers = ["cargo:token", "${launchers}/tokctl-cargo"]  # written by tokctl setup\n[build]\njobs = 2\n`,
+  },
+  {
+    tool: 'cargo',
+    what: 'a table in that of registry alone',
+    file: `${home}/.cargo/config.toml`,
+    before: '[registry.x]\ny = 1\n',
+    after: `[registry.x]\ny = 1\n[registry]\nglobal-credential-providers = ["cargo:token", "${launchers}/tokctl-cargo"]  # written by tokctl setup\n`,
   },
   {
     tool: 'cargo',
@@ -337,6 +359,33 @@ describe('somebody else’s setting in our place stays, and is named', () => {
     })
     expect([...machine.files]).toEqual([[file, text]])
   })
+})
+
+test('cargo: where the file cannot be edited, what the hint says is enough', async () => {
+  const tool = await tools['cargo']!()
+  const file = `${home}/.cargo/config.toml`
+  const machine = fakeMachine({ files: { [file]: 'registry = { default = "x" }\n' } })
+  const path = `${launchers}/tokctl-cargo`
+  await expect(tool.plan(asked(), machine)).rejects.toMatchObject({
+    hint: `add "${path}" to global-credential-providers of [registry] there, then run this again`,
+  })
+  machine.files.set(file, `registry = { default = "x", global-credential-providers = ["${path}"] }\n`)
+  await setUp(tool, machine, asked())
+  expect(machine.files.get(path)).toBe(launcher('helper cargo'))
+})
+
+test('cargo: a provider that a person put behind ours, or into our line, keeps its place and stays', async () => {
+  const tool = await tools['cargo']!()
+  const file = `${home}/.cargo/config.toml`
+  const list = (...items: string[]): string =>
+    `[registry]\nglobal-credential-providers = ["${items.join('", "')}"]  # written by tokctl setup\n`
+  const machine = fakeMachine({
+    files: { [file]: list('cargo:token', '/old/tokctl-cargo', 'mine', '/older/tokctl-cargo') },
+  })
+  await setUp(tool, machine, asked())
+  expect(machine.files.get(file)).toBe(list('cargo:token', `${launchers}/tokctl-cargo`, 'mine'))
+  await setUp(tool, machine, asked({ remove: true }))
+  expect(machine.files.get(file)).toBe(list('cargo:token', 'mine'))
 })
 
 test.each([
