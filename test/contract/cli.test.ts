@@ -3,6 +3,7 @@ import { chownSync, closeSync, mkdirSync, openSync, read, readdirSync, readFileS
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { keepClosed } from '../support/closed-port.ts'
 import { corp } from '../support/corp.ts'
 import { environment, program, run, scratch, start } from '../support/run.ts'
 
@@ -170,6 +171,7 @@ describe('exit codes and errors', () => {
   test('an unreachable server is exit 5', async () => {
     const { auth, options } = await corp()
     await auth.close()
+    await keepClosed(Number(new URL(auth.url).port))
     const { code, stdout, stderr } = await run(['get', 'corp'], options)
     expect({ code, stdout }).toEqual({ code: 5, stdout: '' })
     expect(stderr).toMatch(/^tokctl: error: .*127\.0\.0\.1/)

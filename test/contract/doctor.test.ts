@@ -23,6 +23,7 @@ import { createLock, kernelLock } from '../../src/core/lock.ts'
 import { loadLockAddon } from '../../src/core/lock-addon.ts'
 import { tools } from '../../src/setup/tools.ts'
 import { fakeClock } from '../support/clock.ts'
+import { keepClosed } from '../support/closed-port.ts'
 import { ahead, clientProfile, corp } from '../support/corp.ts'
 import { asked, fakeMachine, matching, setUp } from '../support/fake-machine.ts'
 import { startBus, startKeyring } from '../support/keyring.ts'
@@ -335,6 +336,7 @@ describe('a problem is exit 1, and comes with what mends it', () => {
   test('a server that does not answer', async () => {
     const { at, auth, options } = await corp()
     await auth.close()
+    await keepClosed(Number(new URL(auth.url).port))
     const [found] = problemsIn((await findings({ ...options, at })).all)
     expect(found).toMatchObject({ check: 'server', message: expect.stringContaining('(profile corp)') })
     expect(found!.hint).not.toBe(null)

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type AuthServer, startAuthServer } from '../support/auth-server.ts'
+import { keepClosed } from '../support/closed-port.ts'
 import { startBus } from '../support/keyring.ts'
 import { program, type RunOptions, run, type Scratch, type Started, scratch, start } from '../support/run.ts'
 
@@ -136,6 +137,7 @@ describe('by flags alone, without a terminal', () => {
 test('an issuer that is not there is told before anything is written or kept', async () => {
   const { at, auth } = await home()
   await auth.close()
+  await keepClosed(Number(new URL(auth.url).port))
   const made = await run([...flags(auth), '--secret-stdin'], { at, input: 'x' })
   expect(made).toMatchObject({
     code: 5,
