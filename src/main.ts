@@ -7,7 +7,7 @@ import { readPlainHelper } from './cli/plain-helper.ts'
 import { startDetached } from './cli/processes.ts'
 import type { RunWith } from './cli/program.ts'
 import { type ReportOptions, report, warn } from './cli/report.ts'
-import { abortOnSignals, holdSignals, untilReleased } from './cli/signals.ts'
+import { abortOnSignals, endProcess, holdSignals, untilReleased } from './cli/signals.ts'
 import type { Runtime } from './core/runtime.ts'
 import { type ResidentClock, systemClock } from './core/time.ts'
 import type { OpenSocket } from './store/socket.ts'
@@ -77,7 +77,7 @@ export async function main(runtime: Runtime): Promise<void> {
   settle()
   // A stuck native call outlives process.exit; its output is written, so nothing is lost but the exit code.
   if (app?.isStuck()) process.kill(process.pid, 'SIGKILL')
-  process.exit(exitCode)
+  await endProcess(exitCode)
 }
 
 /** What `bin/*-tokctl.js` add, where the program is one file that other names are links to. */

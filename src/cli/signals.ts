@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs'
 import { TokctlError } from '../core/errors.ts'
 
 let leave = (): void => {}
@@ -31,8 +32,28 @@ export function untilReleased(): Promise<void> {
   })
 }
 
+let wasSignalled = false
+
+/** Ends the process with that code, also where its terminal is gone. */
+export async function endProcess(exitCode: number): Promise<void> {
+  // Node gives a terminal back as it found it. Of one that was closed it cannot, and aborts, with a core dump of all it held.
+  if (wasSignalled) {
+    const { isatty } = await import('node:tty')
+    for (const fd of [0, 1, 2]) if (!isatty(fd)) closeQuietly(fd)
+  }
+  process.exit(exitCode)
+}
+
+function closeQuietly(fd: number): void {
+  try {
+    closeSync(fd)
+  } catch {
+    // Closed before.
+  }
+}
+
 function endSoon(exitCode: number): void {
-  setTimeout(() => (holds > 0 ? endSoon(exitCode) : process.exit(exitCode)), 1000).unref()
+  setTimeout(() => (holds > 0 ? endSoon(exitCode) : void endProcess(exitCode)), 1000).unref()
 }
 
 /**
@@ -48,7 +69,8 @@ export function abortOnSignals(): AbortSignal {
     ['SIGHUP', 'terminated', 143],
   ] as const) {
     const listener = (): void => {
-      if (controller.signal.aborted && holds === 0) process.exit(exitCode)
+      wasSignalled = true
+      if (controller.signal.aborted && holds === 0) return void endProcess(exitCode)
       endSoon(exitCode)
       controller.abort(new TokctlError(code, code))
     }
@@ -72,8 +94,12 @@ export function onSignals(
   names: readonly NodeJS.Signals[],
   listener: (name: NodeJS.Signals) => void,
 ): () => void {
-  for (const name of names) process.on(name, listener)
+  const hear = (name: NodeJS.Signals): void => {
+    wasSignalled = true
+    listener(name)
+  }
+  for (const name of names) process.on(name, hear)
   return () => {
-    for (const name of names) process.off(name, listener)
+    for (const name of names) process.off(name, hear)
   }
 }

@@ -27,6 +27,26 @@ test('waiting for longer than two seconds says so on a terminal, once, with the 
   expect(stdout).toBe(`tokctl: waiting for process ${leader.pid}, which renews profile "corp"\r\ntoken-1\r\n`)
 })
 
+// Closes the terminal of the program once a line comes, and tells how that ended.
+const closer = `import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0: os.execvp(sys.argv[1], sys.argv[1:])
+sys.stdin.readline()
+os.close(terminal)
+_, status = os.waitpid(pid, 0)
+print("exit", os.WEXITSTATUS(status), "signal", os.WTERMSIG(status), "core", os.WCOREDUMP(status))`
+
+test('a terminal that is closed ends it with a code, and leaves no core', async () => {
+  const { auth, options } = await corp()
+  const gate = auth.hold()
+  const args = ['-c', closer, ...program, 'get', 'corp']
+  const closing = start(args, { ...options, program: ['python3'], keepInput: true })
+  await gate.arrived(1)
+  closing.child.stdin!.end('\n')
+  expect((await closing.done).stdout).toBe('exit 143 signal 0 core False\n')
+  gate.release()
+})
+
 test('without a terminal it waits in silence', async () => {
   const { auth, options } = await corp()
   const gate = auth.hold()
