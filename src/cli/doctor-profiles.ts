@@ -23,18 +23,25 @@ export function profileFindings(
 ): Finding[] {
   const findings: Finding[] = []
   for (const profile of profiles) {
-    const { state, failure } = rowOf(profile, app, environment, now)
+    const { state, failure, nextAttemptAt } = rowOf(profile, app, environment, now)
     const name = `profile "${profile.name}"`
     const why = failure === undefined ? '' : `: ${failure.message}`
     const word = shellWord(profile.name)
-    if (state === 'login_required')
-      findings.push(problem('profile', `${name} needs a sign-in${why}`, `run: tokctl login ${word}`))
+    if (state === 'login_required') {
+      const text = `${name} needs a sign-in`
+      // A failure may say the same, and more.
+      const told = failure?.message.startsWith(text) ? failure.message : `${text}${why}`
+      findings.push(problem('profile', told, `run: tokctl login ${word}`))
+    }
     if (state === 'refused')
       findings.push(
         problem('profile', `${name} was refused${why}`, `when that is mended, run: tokctl refresh ${word}`),
       )
-    if (state === 'failing')
-      findings.push(problem('profile', `${name} cannot be renewed now${why}`, `run: tokctl refresh ${word}`))
+    if (state === 'failing') {
+      const when =
+        nextAttemptAt === undefined ? 'could not be renewed when it was last tried' : 'cannot be renewed now'
+      findings.push(problem('profile', `${name} ${when}${why}`, `run: tokctl refresh ${word}`))
+    }
     if (state === 'expired' && profile.source === 'static')
       findings.push(
         problem('profile', `${name} has a token that is over`, `run: tokctl profile show ${word}`),

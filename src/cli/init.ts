@@ -3,7 +3,7 @@ import { readRegularFile } from '../core/read-file.ts'
 import { Secret } from '../core/secret.ts'
 import { shellWord } from '../core/shell-word.ts'
 import { formatDuration } from '../core/time.ts'
-import type { Profile } from '../profile/profile.ts'
+import { type Profile, signsIn } from '../profile/profile.ts'
 import { references } from '../profile/project.ts'
 import type { Recipe } from '../profile/recipes.ts'
 import type { Store } from '../store/store.ts'
@@ -242,8 +242,8 @@ async function keep(
   }
 }
 
-function keepsSession({ source }: Profile): boolean {
-  return source === 'authorization_code' || source === 'device_code' || source === 'refresh_token'
+function keepsSession(profile: Profile): boolean {
+  return signsIn(profile) || profile.source === 'refresh_token'
 }
 
 async function openLasting(what: string, { app }: CommandContext): Promise<Store> {
@@ -288,7 +288,7 @@ async function getOnce(name: string, context: CommandContext): Promise<void> {
   const { app, clock, signal } = context
   const profile = await app.profile(name)
   const next = `next: tokctl get ${name}\n`
-  if (profile.source === 'authorization_code' || profile.source === 'device_code') {
+  if (signsIn(profile)) {
     const { offerSignIn } = await import('./login.ts')
     if ((await offerSignIn(profile, context, checkMs * 60)) === undefined)
       writeError(`next: tokctl login ${name}\n`)

@@ -1,7 +1,7 @@
 import { TokctlError } from '../core/errors.ts'
 import { formatInstant } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
-import type { DeviceCodeProfile, Profile, SignInProfile } from '../profile/profile.ts'
+import { type DeviceCodeProfile, type Profile, type SignInProfile, signsIn } from '../profile/profile.ts'
 import { type CommandContext, type Define, durationOption } from './command.ts'
 import { isTerminal, writeError } from './io.ts'
 import { makePerson } from './person.ts'
@@ -46,7 +46,7 @@ export async function offerSignIn(
   timeoutMs: number,
 ): Promise<Token | undefined> {
   const { options, clock } = context
-  if (!isSignIn(profile) || !options.input || options.jsonErrors) return undefined
+  if (!signsIn(profile) || !options.input || options.jsonErrors) return undefined
   for (const stream of [0, 1, 2] as const) if (!(await isTerminal(stream))) return undefined
   const given = new AbortController()
   const signal = AbortSignal.any([context.signal(), given.signal])
@@ -86,7 +86,7 @@ async function signIn(
 }
 
 function signInProfile(profile: Profile, onDevice: boolean): SignInProfile {
-  if (!isSignIn(profile)) {
+  if (!signsIn(profile)) {
     throw new TokctlError(
       'usage',
       `profile "${profile.name}" needs no sign-in: its source is ${profile.source}`,
@@ -99,8 +99,4 @@ function signInProfile(profile: Profile, onDevice: boolean): SignInProfile {
   const { authorization_endpoint: _, redirect_port: __, ...rest } = profile
   const device: DeviceCodeProfile = { ...rest, source: 'device_code' }
   return device
-}
-
-function isSignIn(profile: Profile): profile is SignInProfile {
-  return profile.source === 'authorization_code' || profile.source === 'device_code'
 }

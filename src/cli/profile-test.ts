@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { TokctlError } from '../core/errors.ts'
 import { type EpochMs, formatDuration, formatInstant } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
-import type { Profile } from '../profile/profile.ts'
+import { type Profile, signsIn } from '../profile/profile.ts'
 import { type CommandContext, durationOption, type Run } from './command.ts'
 import { writeOut } from './io.ts'
 
@@ -55,8 +55,9 @@ async function fetchOnce(
   }
 }
 
-function refuse({ source, name }: Profile): void {
-  if (source === 'authorization_code' || source === 'device_code') {
+function refuse(profile: Profile): void {
+  const { source, name } = profile
+  if (signsIn(profile)) {
     throw new TokctlError('login_required', `profile "${name}" needs a sign-in, and a test keeps none`, {
       hint: `run: tokctl login ${name}`,
       profile: name,

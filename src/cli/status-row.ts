@@ -1,9 +1,8 @@
 import { type App, timingOf } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
-import { isInForce } from '../core/freshness.ts'
 import type { Outcome } from '../core/outcome.ts'
 import { type EpochMs, formatInstant } from '../core/time.ts'
-import type { Profile } from '../profile/profile.ts'
+import { type Profile, signsIn } from '../profile/profile.ts'
 
 /**
  * What can be said of a profile without asking the keychain. `absent`: nobody asked yet. `local`: it lies on this machine and
@@ -46,7 +45,7 @@ export function rowOf(profile: Profile, app: App, environment: Environment, now:
     state: stateOf(outcome, profile, environment, now),
     store: outcome?.store,
     expiresAt: profile.source === 'static' ? profile.expires_at : outcome?.expiresAt,
-    refreshAt: outcome?.refreshAt,
+    refreshAt: outcome?.renewable === false ? undefined : outcome?.refreshAt,
     obtainedAt: outcome?.obtainedAt,
     failure: failure && { code: failure.code, message: failure.message, at: failure.at },
     nextAttemptAt: typeof until === 'number' && until > now ? until : undefined,
@@ -61,18 +60,17 @@ function stateOf(
 ): State {
   if (profile.source === 'static' && !('command' in profile.token))
     return profile.expires_at !== undefined && profile.expires_at <= now ? 'expired' : 'local'
-  const needsPerson = profile.source === 'authorization_code' || profile.source === 'device_code'
-  const nothing = needsPerson ? 'login_required' : 'absent'
+  const nothing = signsIn(profile) && outcome?.renewable !== true ? 'login_required' : 'absent'
   if (outcome === undefined) return nothing
-  const { obtainedAt, expiresAt, refreshAt, failure } = outcome
+  const { obtainedAt, expiresAt, refreshAt, renewable, failure } = outcome
   const lifetimeMs = obtainedAt === undefined || expiresAt === undefined ? 0 : expiresAt - obtainedAt
   const minValidityMs = timingOf(profile, environment).minValidityMs ?? Math.min(60_000, lifetimeMs / 10)
   const isUsable = obtainedAt !== undefined && (expiresAt === undefined || expiresAt - now > minValidityMs)
   if (isUsable && (refreshAt === undefined || now < refreshAt)) return 'fresh'
-  if (failure !== undefined && isInForce(failure, now)) {
-    if (failure.code === 'login_required') return 'login_required'
-    if (!isUsable) return failure.until === 'changed' ? 'refused' : 'failing'
-  }
+  if (failure?.code === 'login_required') return 'login_required'
+  // One whose pause is over stays the last that is known.
+  if (failure !== undefined && !isUsable) return failure.until === 'changed' ? 'refused' : 'failing'
+  if (renewable === false) return 'login_required'
   if (isUsable) return 'stale'
   return obtainedAt === undefined ? nothing : 'expired'
 }

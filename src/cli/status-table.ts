@@ -120,7 +120,11 @@ function timeLeft({ expiresAt, obtainedAt, state }: Row, now: EpochMs): string {
 function renewal({ refreshAt, nextAttemptAt, state, expiresAt }: Row, now: EpochMs): string {
   if (nextAttemptAt !== undefined && state !== 'fresh')
     return `retry in ${formatDuration(Math.max(1000, nextAttemptAt - now))}`
-  if (state === 'refused' || state === 'login_required') return 'after a change'
+  if (state === 'refused') return 'after a change'
+  if (state === 'login_required') return 'by a sign-in'
+  if (state === 'failing') return 'when asked'
+  // Only what a person began has an end and nothing that renews it.
+  if (state === 'fresh' && expiresAt !== undefined && refreshAt === undefined) return 'by a sign-in'
   if (refreshAt === undefined || (expiresAt ?? 0) <= now) return '-'
   return refreshAt > now ? `in ${formatDuration(refreshAt - now)}` : 'due'
 }

@@ -1,4 +1,4 @@
-import type { Profile } from '../profile/profile.ts'
+import { type Profile, signsIn } from '../profile/profile.ts'
 import type { Person } from '../source/source.ts'
 import type { CacheRecord } from '../store/record.ts'
 import type { Store } from '../store/store.ts'
@@ -82,6 +82,7 @@ export async function keepToken(
       obtainedAt: token.obtainedAt,
       expiresAt: token.expiresAt,
       refreshAt: refreshAt(token, ports.timing(profile)),
+      renewable: signsIn(profile) ? record.refreshToken !== undefined : undefined,
       failure: undefined,
     })
   }
@@ -145,6 +146,7 @@ export async function rememberFailure(
     obtainedAt: before?.obtainedAt,
     expiresAt: before?.expiresAt,
     refreshAt: before?.refreshAt,
+    renewable: before?.renewable,
     failure: { code, message, hint, at: now, until, attempts: attemptsWith(view), patienceMs },
   })
 }

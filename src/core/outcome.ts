@@ -38,6 +38,8 @@ export interface Outcome {
   readonly obtainedAt: EpochMs | undefined
   readonly expiresAt: EpochMs | undefined
   readonly refreshAt: EpochMs | undefined
+  /** Of a session that a person began: whether it goes on without one. `undefined` of any other, and where nothing is known. */
+  readonly renewable: boolean | undefined
   readonly failure: Failure | undefined
 }
 
@@ -87,6 +89,7 @@ function encode({
   obtainedAt,
   expiresAt,
   refreshAt,
+  renewable,
   failure,
 }: Outcome): string {
   return `${JSON.stringify({
@@ -98,6 +101,7 @@ function encode({
     obtained_at: obtainedAt,
     expires_at: expiresAt,
     refresh_at: refreshAt,
+    renewable,
     failure: failure && {
       code: failure.code,
       message: failure.message,
@@ -129,6 +133,7 @@ function decode(text: string): Outcome | undefined {
     obtainedAt: number(json['obtained_at']),
     expiresAt: number(json['expires_at']),
     refreshAt: number(json['refresh_at']),
+    renewable: typeof json['renewable'] === 'boolean' ? json['renewable'] : undefined,
     failure: decodeFailure(json['failure']),
   }
 }

@@ -83,6 +83,7 @@ export async function logout(
       obtainedAt: undefined,
       expiresAt: undefined,
       refreshAt: undefined,
+      renewable: undefined,
       failure: undefined,
     })
   }

@@ -294,6 +294,11 @@ export type SourceName = ConfiguredProfile['source']
 /** Sources where a person signs in. */
 export type SignInProfile = AuthorizationCodeProfile | DeviceCodeProfile
 
+/** Tells whether its session begins with a person. */
+export function signsIn(profile: Profile): profile is SignInProfile {
+  return profile.source === 'authorization_code' || profile.source === 'device_code'
+}
+
 /** A configuration file, validated whole. */
 export interface Config {
   /** Absolute. */

@@ -1,10 +1,14 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { rowJson, states } from '../../src/cli/status-row.ts'
-import { corp } from '../support/corp.ts'
+import type { App } from '../../src/app.ts'
+import { rowJson, rowOf, states } from '../../src/cli/status-row.ts'
+import type { Outcome } from '../../src/core/outcome.ts'
+import type { Profile } from '../../src/profile/profile.ts'
+import { ahead, corp } from '../support/corp.ts'
 import { program, type RunOptions, run, type Started, scratch, start, straced } from '../support/run.ts'
+import { scratchState } from '../support/state.ts'
 
 const docs = readFileSync(
   join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'docs', 'json.md'),
@@ -92,6 +96,33 @@ expires_at = "2020-01-01T00:00:00Z"
     ])
   })
 
+  test('what failed stays failing when its pause is over, until it is tried again', async () => {
+    const { auth, at, options } = await corp()
+    await auth.close()
+    expect(await run(['get', 'corp'], options)).toMatchObject({ code: 5 })
+    const later = { at, env: { ...options.env, ...ahead('+1h') } }
+    expect(JSON.parse((await run(['status', '--json'], later)).stdout).profiles).toMatchObject([
+      { state: 'failing', failure: { code: 'network_error' }, next_attempt_at: null },
+    ])
+    expect((await run(['status'], later)).stdout).toMatch(/ failing +- +when asked +- +(60m|59m|1h) ago: /)
+    const { stdout } = await run(['doctor', '--no-network'], later)
+    expect(stdout).toMatch(
+      /profile "corp" could not be renewed when it was last tried: .*\n.*tokctl refresh corp\n/,
+    )
+  })
+
+  test('a session that can be renewed needs no sign-in when its token was rejected', () => {
+    const { environment } = scratchState()
+    const profile = { name: 'me', binding: 'b', source: 'device_code', match: [] } as unknown as Profile
+    const gone = { obtainedAt: undefined, expiresAt: undefined, refreshAt: undefined, failure: undefined }
+    const stateOf = (renewable: boolean | undefined): string => {
+      const outcome = { binding: 'b', store: 'file', ...gone, renewable } as unknown as Outcome
+      const app = { outcomes: { read: () => outcome } } as unknown as App
+      return rowOf(profile, app, environment, 1_700_000_000_000).state
+    }
+    expect([true, false, undefined].map(stateOf)).toEqual(['absent', 'login_required', 'login_required'])
+  })
+
   test('with --watch: a line at each change, until it is ended', async () => {
     const { options } = await corp()
     const watching = start(['status', '--watch', '--json'], options)
@@ -102,6 +133,38 @@ expires_at = "2020-01-01T00:00:00Z"
     const { code, stdout, stderr } = await watching.done
     expect({ code, stderr }).toEqual({ code: 143, stderr: '' })
     expect(stdout.trimEnd().split('\n')).toHaveLength(2)
+  })
+})
+
+test('a session without a refresh token says so from the start, and is a sign-in, not a renewal, once it is over', async () => {
+  const { at, auth } = await corp()
+  const endpoints = `authorization_endpoint = "${auth.url}/authorize"\ntoken_endpoint = "${auth.tokenEndpoint}"`
+  at.writeConfig(`[profile.me]\nsource = "authorization_code"\n${endpoints}\nclient_id = "cli"\n`)
+  const signingIn = start(['login', 'me', '--no-browser'], { at })
+  const [url] = await signingIn.waitForStderr(/http:\S+\/authorize\?\S+/)
+  const { searchParams: asked } = new URL(url)
+  await fetch(`${asked.get('redirect_uri')}?code=c&state=${asked.get('state')}`)
+  expect(await signingIn.done).toMatchObject({ code: 0 })
+  const later = (by: string): RunOptions => ({ at, env: ahead(by) })
+  const status = async (options: RunOptions): Promise<unknown> =>
+    JSON.parse((await run(['status', '--json'], options)).stdout).profiles[0]
+  expect(await status({ at })).toMatchObject({ state: 'fresh', refresh_at: null })
+  expect((await run(['status'], { at })).stdout).toMatch(/ fresh .* by a sign-in /)
+  expect(await status(later('+3h'))).toMatchObject({ state: 'login_required', refresh_at: null })
+  const doctor = await run(['doctor', '--no-network'], later('+3h'))
+  expect(doctor.stdout).toMatch(/profile "me" needs a sign-in\n.*hint: run: tokctl login me\n/)
+  expect(await run(['get', 'me'], later('+3h'))).toMatchObject({ code: 4 })
+  // What failed says the same, and is not said twice.
+  const again = await run(['doctor', '--no-network'], later('+3h'))
+  expect(again.stdout.match(/profile "me" needs a sign-in/g)).toHaveLength(1)
+  // One that was written before this was known is read as it was.
+  const outcome = join(at.stateDir, 'outcomes', 'me.json')
+  const { renewable, failure, ...old } = JSON.parse(readFileSync(outcome, 'utf8'))
+  expect(renewable).toBe(false)
+  writeFileSync(outcome, JSON.stringify(old))
+  expect(await status(later('+3h'))).toMatchObject({
+    state: 'expired',
+    refresh_at: expect.any(String),
   })
 })
 

@@ -59,6 +59,7 @@ const rows: Row[] = [
     refreshAt: undefined,
     store: undefined,
   }),
+  row({ profile: 'once', source: 'device_code', refreshAt: undefined }),
   row({ profile: 'ever', expiresAt: undefined, refreshAt: undefined }),
 ]
 
@@ -68,13 +69,14 @@ function draw(width: number | undefined, bar: Canvas['bar'] = 'none', colours = 
 
 test('where nobody looks: plain, whole, one line each', () => {
   expect(draw(undefined)).toEqual([
-    'PROFILE  SOURCE              STATE           TIME LEFT      RENEWAL         STORE     LAST FAILURE',
-    'corp     client_credentials  fresh           30m            in 25m          keychain',
-    'old      client_credentials  stale           2m             due             file',
-    'gone     client_credentials  expired         3h ago         -               keychain',
-    'down     client_credentials  failing         -              retry in 30s    -         2m ago: token endpoint answered 503',
-    'me       authorization_code  sign-in needed  -              after a change  -',
-    'ever     client_credentials  fresh           until refused  -               keychain',
+    'PROFILE  SOURCE              STATE           TIME LEFT      RENEWAL       STORE     LAST FAILURE',
+    'corp     client_credentials  fresh           30m            in 25m        keychain',
+    'old      client_credentials  stale           2m             due           file',
+    'gone     client_credentials  expired         3h ago         -             keychain',
+    'down     client_credentials  failing         -              retry in 30s  -         2m ago: token endpoint answered 503',
+    'me       authorization_code  sign-in needed  -              by a sign-in  -',
+    'once     device_code         fresh           30m            by a sign-in  keychain',
+    'ever     client_credentials  fresh           until refused  -             keychain',
   ])
 })
 
@@ -83,7 +85,7 @@ test('a bar shows the share of its life that is left: half, a little, none, and 
   expect(bars[0]).toContain('████░░░░ 30m')
   expect(bars[1]).toContain('█░░░░░░░ 2m')
   expect(bars[2]).toContain('░░░░░░░░ 3h ago')
-  expect(bars[5]).toContain('         until refused')
+  expect(bars[6]).toContain('         until refused')
   expect(draw(200, 'ascii')[1]).toContain('####.... 30m')
 })
 

@@ -55,6 +55,7 @@ function outcome(etag: string, failure?: Partial<Failure>): Outcome {
     obtainedAt: undefined,
     expiresAt: undefined,
     refreshAt: undefined,
+    renewable: undefined,
     failure: failure && {
       code: 'server_error',
       message: 'token endpoint answered 503',
