@@ -5,10 +5,9 @@ import type { Store } from '../store/store.ts'
 import { TokctlError } from './errors.ts'
 import { firstRenewalAt, type GetAsk, type View } from './freshness.ts'
 import { failureUntil, keepToken, rememberFailure } from './keep.ts'
-import { sessionMs } from './lease.ts'
 import { createLook } from './look.ts'
 import type { ManagerPorts } from './ports.ts'
-import { Superseded, type WatchedRenewal, watchRenewal } from './renewal.ts'
+import { answerTimeoutMs, Superseded, type WatchedRenewal, watchRenewal } from './renewal.ts'
 import { type EpochMs, formatDuration, formatInstant } from './time.ts'
 import type { Token } from './token.ts'
 
@@ -115,9 +114,7 @@ export async function attempt(ports: ManagerPorts, call: Attempt): Promise<Token
     if (person !== undefined) return inTime(from, { timeoutMs, person })
     const { refreshToken, dpopKey, seed } = record ?? {}
     const kept: Kept = { refreshToken, dpopKey, seed }
-    // Whoever has less time than that leaves the request to a process of its own.
-    const patienceMs = spendsSession(profile, record) ? Math.max(timeoutMs, sessionMs) : timeoutMs
-    return inTime(from, { timeoutMs: patienceMs, kept, renewal }, renewal)
+    return inTime(from, { timeoutMs, kept, renewal }, renewal)
   }
 
   // A source keeps its own deadline; a secret's program, say, that does not is left behind a moment later. Nobody leaves a
@@ -132,8 +129,15 @@ export async function attempt(ports: ManagerPorts, call: Attempt): Promise<Token
     signal?.addEventListener('abort', leave)
     const ended = new AbortController()
     const late = clock.sleep(request.timeoutMs + graceMs, ended.signal).then(() => {
-      if (ended.signal.aborted || watched?.isSent === true) return new Promise<never>(() => {})
+      if (ended.signal.aborted) return new Promise<never>(() => {})
       const limit = formatDuration(request.timeoutMs)
+      if (watched?.isSent === true) {
+        const atMost = formatDuration(answerTimeoutMs)
+        notices.warn(
+          `no answer within ${limit}: what was sent is waited for, up to ${atMost}, so that no login is lost`,
+        )
+        return new Promise<never>(() => {})
+      }
       const error = new TokctlError('timeout', `the source gave no token within ${limit}`)
       controller.abort(error)
       throw error

@@ -13,9 +13,6 @@ export interface Lease {
   readonly released?: boolean
 }
 
-/** A renewal that was sent is waited for this long at least: who has less time leaves it to a process of its own. */
-export const sessionMs = 10_000
-
 const doings: Readonly<Record<LeasePurpose, string>> = {
   refresh: 'renewed',
   renewal: 'renewed',

@@ -13,7 +13,7 @@ import {
   serveNew,
   type View,
 } from './freshness.ts'
-import { type Lease, lockTimeout, sessionMs, signInUnderWay } from './lease.ts'
+import { type Lease, lockTimeout, signInUnderWay } from './lease.ts'
 import type { LockResult } from './lock.ts'
 import { createLook } from './look.ts'
 import type { Failure } from './outcome.ts'
@@ -47,6 +47,8 @@ const lateLeaseMs = 20
 /** A spawned renewal that has not taken the lock after this long is not coming. */
 const handOverMs = 10_000
 export const defaultTimeoutMs = 30_000
+/** Who has less left than this when its turn comes leaves what it must not cancel to a process of its own. */
+const hurriedMs = 10_000
 
 const defaultAsk: GetAsk = {
   force: false,
@@ -141,7 +143,8 @@ export function createManager(ports: ManagerPorts): Manager {
       return outcomes.read(profile.name)?.etag !== passed
     }
     for (;;) {
-      const isHurried = leftMs() < sessionMs && !ask.renew && !isLeft
+      // Who asked for less than is usual means it; others stay until what they sent is answered.
+      const isHurried = (ask.timeoutMs < defaultTimeoutMs || leftMs() < hurriedMs) && !ask.renew && !isLeft
       const wait = {
         purpose,
         timeoutMs: leftMs(),

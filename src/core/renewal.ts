@@ -49,6 +49,12 @@ export interface RenewalOf {
   readonly resumed?: boolean
 }
 
+/**
+ * No server, and nothing in front of one, is known to take longer: what was sent and not answered by then is given up.
+ * A process stays as long.
+ */
+export const answerTimeoutMs = 60_000
+
 type Proof = CacheRecord & { readonly renewal: BegunRenewal }
 
 /** Watches over one renewal. Costs nothing before the source says that it has something to lose. */
@@ -112,6 +118,8 @@ export function watchRenewal(
   }
 
   return {
+    answerTimeoutMs,
+
     get isSent() {
       return release !== undefined
     },

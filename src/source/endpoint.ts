@@ -45,7 +45,7 @@ export interface GrantOptions {
 
 /**
  * Asks the token endpoint for a token: finds the endpoint, proves the client and its key, retries what is passing, reads
- * the answer; all of it within `request.timeoutMs`. What is refused while the server's clock differs by more than 30 s is
+ * the answer; all of it within `request.timeoutMs`, but for a refresh token that was sent. What is refused while the server's clock differs by more than 30 s is
  * signed once more with the server's time; what is refused for want of a nonce, once more with the nonce.
  *
  * @throws {TokctlError} The server's refusal, `server_error`, `rate_limited`, `network_error`, `timeout`,
@@ -116,7 +116,11 @@ export async function tokenRequest(
       signal: request.signal,
       ...(renewal === undefined
         ? {}
-        : { onSent: () => renewal.sent(), onAnswer: keepAnswer(renewal, sentAt) }),
+        : {
+            answerTimeoutMs: renewal.answerTimeoutMs,
+            onSent: () => renewal.sent(),
+            onAnswer: keepAnswer(renewal, sentAt),
+          }),
     })
     const receivedAt = clock.now()
     const answered = { response, from, sentAt, receivedAt }

@@ -29,6 +29,8 @@ export async function exchange(
   const answer = await new Promise<RawAnswer>((resolve, reject) => {
     const over = new AbortController()
     const connected = new AbortController()
+    const startedAt = clock.monotonic()
+    let deadline = new AbortController()
     const chunks: Uint8Array[] = []
     let phase: Phase = 'connecting'
     let size = 0
@@ -41,6 +43,7 @@ export async function exchange(
       if (over.signal.aborted) return
       over.abort()
       connected.abort()
+      deadline.abort()
       request.signal?.removeEventListener('abort', leave)
       close()
       finish()
@@ -50,9 +53,15 @@ export async function exchange(
 
     if (request.signal?.aborted) return leave()
     request.signal?.addEventListener('abort', leave)
-    void clock
-      .sleep(request.timeoutMs, over.signal)
-      .then(() => fail(tooSlow(url.host, phase, request.timeoutMs)))
+    const endAfter = (ms: number, limitMs: number): void => {
+      deadline.abort()
+      deadline = new AbortController()
+      const { signal } = deadline
+      void clock.sleep(ms, signal).then(() => {
+        if (!signal.aborted) fail(tooSlow(url.host, phase, limitMs))
+      })
+    }
+    endAfter(request.timeoutMs, request.timeoutMs)
     if (connectTimeoutMs < request.timeoutMs) {
       void clock.sleep(connectTimeoutMs, connected.signal).then(() => {
         if (phase === 'connecting') fail(tooSlow(proxy ?? url.host, phase, connectTimeoutMs))
@@ -66,6 +75,9 @@ export async function exchange(
         connected.abort()
         if (request.onSent === undefined) return
         request.signal?.removeEventListener('abort', leave)
+        const { answerTimeoutMs = 0 } = request
+        const leftMs = request.timeoutMs - (clock.monotonic() - startedAt)
+        if (answerTimeoutMs > leftMs) endAfter(answerTimeoutMs, answerTimeoutMs)
         request.onSent()
       },
       head(code, rawHeaders) {

@@ -8,7 +8,7 @@ import type { Send } from './transport.ts'
 
 /** One call for a token. */
 export interface FetchRequest {
-  /** Milliseconds for the whole call, retries and pauses included. */
+  /** Milliseconds for the whole call, retries and pauses included; what `renewal` watches over goes on once it was sent. */
   readonly timeoutMs: number
   /** The caller left. */
   readonly signal: AbortSignal | undefined
@@ -22,6 +22,8 @@ export interface FetchRequest {
 
 /** What is told of a renewal while it happens, so that it survives whatever becomes of this process. */
 export interface Renewal {
+  /** Milliseconds that an answer is waited for once its request went out, however little time the caller had. */
+  readonly answerTimeoutMs: number
   /**
    * Called before each request that may use up a refresh token.
    *

@@ -21,6 +21,8 @@ export interface HttpRequest {
   /** For the whole exchange, from name lookup to the last byte of the body. */
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
+  /** Milliseconds that the answer is waited for once the first byte went out, where that is longer than what is left. */
+  readonly answerTimeoutMs?: number
   /** Called when the first byte goes out. From then on the signal is not heard any more. */
   readonly onSent?: () => void
   /** Called with the answer before anything else is done with it, a trace included. */

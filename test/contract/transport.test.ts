@@ -273,6 +273,37 @@ describe.each(ways)('%s', way => {
     expect(clock.sleepers).toBe(0)
   })
 
+  test('gives what must not be cancelled its own time from the first byte on, and that alone', async () => {
+    const clock = fakeClock()
+    const sending = createSend({ environment: bareEnvironment(env), clock, directWire })
+    let answerNow = (): void => {}
+    const raw = await server(({ socket }) => {
+      answerNow = () => socket.end(rawAnswer(200, {}, 'late'))
+    })
+    const asking = { timeoutMs: 12_000, answerTimeoutMs: 60_000, onSent() {} }
+    for (const isAnswered of [true, false]) {
+      const arrived = raw.arrived()
+      const asked = sending(ask(raw.port, asking)).catch(error => error)
+      await arrived
+      await clock.advance(59_999)
+      if (isAnswered) answerNow()
+      else await clock.advance(1)
+      expect(await asked).toMatchObject(
+        isAnswered
+          ? { status: 200, body: 'late' }
+          : { code: 'timeout', message: `127.0.0.1:${raw.port} did not answer within 60 s`, sent: true },
+      )
+    }
+    // Who allows more has more.
+    const arrived = raw.arrived()
+    const patient = failure(sending(ask(raw.port, { ...asking, timeoutMs: 120_000 })))
+    await arrived
+    await clock.advance(119_999)
+    expect(clock.sleepers).toBe(1)
+    await clock.advance(1)
+    expect((await patient).message).toContain('within 120 s')
+  })
+
   test('gives up on a body that trickles past the whole time', async () => {
     const clock = fakeClock()
     let trickle = (): void => {}

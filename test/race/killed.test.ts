@@ -81,7 +81,7 @@ test(
     const all = await rotation()
     await run(['get', 'me'], all.options)
     const answer = committed(all)
-    const hurried = start(['get', 'me', '--force', '--timeout', '8s'], all.options)
+    const hurried = start(['get', 'me', '--force', '--timeout', '29s'], all.options)
     await answer.done
     const [worker] = all.at.processes().filter(pid => pid !== hurried.pid)
     expect(readFileSync(`/proc/${worker}/cmdline`, 'utf8').split('\0')).toContain('refresh')

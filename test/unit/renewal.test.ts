@@ -335,6 +335,35 @@ test('who has no time to see a renewal through leaves it to another process, and
   expect(sent).toEqual(['refresh-1'])
 })
 
+test('what was sent is waited for beyond the usual time of a call, and the call says so', async () => {
+  const { m, sent } = await signedIn()
+  await m.clock.advance(61 * minute)
+  m.answer(async (request, n) => {
+    sent.push(request.kept?.refreshToken?.expose() ?? '')
+    await m.clock.sleep(31_000)
+    return tokenNumber(m, n)
+  })
+  const caller = m.manager().get(corp)
+  await m.clock.advance(31_000)
+  expect(await tokenOf(caller)).toBe('token-2')
+  expect(m.warnings).toEqual([
+    'no answer within 30s: what was sent is waited for, up to 60s, so that no login is lost',
+  ])
+  expect(m.renewals).toEqual([])
+  expect(await tokenOf(m.manager().get(corp))).toBe('token-2')
+  expect(sent).toEqual(['refresh-1'])
+  expect(kept(m)).toMatchObject({ refresh_token: 'refresh-2' })
+
+  // Who asks for less than is usual has it done by a process that has the time.
+  const hurried = m
+    .manager()
+    .get(corp, { force: true, timeoutMs: 29_000 })
+    .catch(error => error)
+  await m.clock.advance(29_100)
+  expect(m.renewals).toEqual(['corp'])
+  expect(await hurried).toMatchObject({ code: 'lock_timeout' })
+})
+
 test('where that other process ends without a word, the caller finds out for itself what is wrong', async () => {
   const { m } = await signedIn()
   await m.clock.advance(61 * minute)

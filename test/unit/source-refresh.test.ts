@@ -125,6 +125,7 @@ function watched(knows = false): { told: string[]; renewal: Renewal } {
   return {
     told,
     renewal: {
+      answerTimeoutMs: 60_000,
       intend: async ({ refreshToken }) => void told.push(`intend ${refreshToken.expose()}`),
       sent: () => void told.push('sent'),
       answered: ({ status, headers, body }) =>
