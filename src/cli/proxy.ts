@@ -42,11 +42,14 @@ export const define: Define = (program, run) => {
     .command('proxy')
     .summary('a proxy that adds tokens')
     .description(
-      'Passes requests of this machine on to one upstream, with the token of a profile. A\n' +
-        'token that is refused (401) is renewed once for all requests in flight. Prints\n' +
-        'where it listens, and serves until it is ended.',
+      'Passes requests of this machine on to one upstream, with the token of a profile.\n' +
+        'A token that is refused (401) is renewed once for all requests in flight.\n' +
+        'Prints where it listens, and serves until it is ended.',
     )
-    .argument('[names...]', 'a profile, with --upstream; else tables [proxy.NAME], or all')
+    .argument(
+      '[names...]',
+      'with --upstream a profile; else tables [proxy.NAME], each of them where none is named',
+    )
     .option('--upstream <url>', 'its path is put before that of requests')
     .option('--listen <address>', '127.0.0.1:PORT, [::1]:PORT, unix:/path, systemd')
     .option('--client-auth <file>', 'ask clients for the secret written there')
@@ -149,7 +152,7 @@ async function fromTables(
     const found = tables.get(name)
     if (found === undefined) {
       throw new TokctlError('usage', `there is no table [proxy.${name.slice(0, 64)}]`, {
-        hint: `write one of: ${[...tables.keys()].join(', ')}; a profile wants --upstream`,
+        hint: `name some of these, or none for each of them: ${[...tables.keys()].join(', ')}; a profile wants --upstream`,
       })
     }
     return flags.listen === undefined ? found : { ...found, listen: readListen(flags.listen) }
@@ -169,6 +172,13 @@ async function routeOf(
 ): Promise<ProxyRoute> {
   const { name, listen, upstream, max_body } = settings
   const profile = await app.profile(settings.profile)
+  if ('members' in profile) {
+    throw new TokctlError(
+      'config_invalid',
+      `proxy "${name}": profile "${profile.name}" yields named members, which are no token for a URL`,
+      { hint: 'name a profile without members', profile: profile.name },
+    )
+  }
   const parts = parseUrl(upstream)
   if ('problem' in parts || parts.query !== '' || parts.fragment !== '') {
     const why = 'problem' in parts ? parts.problem : 'a query or a fragment does not belong in it'

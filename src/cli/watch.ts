@@ -84,6 +84,7 @@ async function watch(
   if (options.format === 'netrc' && options.template === undefined) {
     for (const profile of profiles) netrcHosts(profile)
   }
+  for (const profile of profiles) refuseUnfit(profile, options)
   for (const file of namedFiles(profiles, options, context)) refuseOtherThanFile(file)
   if (options.install !== undefined) return install(names, rawArgs, context)
 
@@ -158,7 +159,8 @@ function checkOptions(names: readonly string[], options: WatchOptions): Asked {
       hint: 'write {profile} where its name is to stand: --file DIR/{profile}',
     })
   }
-  const kind = identityKinds.find(kind => options[kind] !== undefined)
+  const [kind] = kindsOf(options)
+  for (const kind of kindsOf(options)) readListen(`--${kind}`, options[kind]!)
   if (kind !== undefined && names.length > 1) {
     throw new TokctlError('usage', `--${kind}: an endpoint answers with one profile's tokens`, {
       hint: `run one watch for each: tokctl watch ${names[0]} --${kind} ${options[kind]}`,
@@ -174,6 +176,28 @@ function checkOptions(names: readonly string[], options: WatchOptions): Asked {
     onChange: readCommand('--on-change', options.onChange),
     onLoginRequired: readCommand('--on-login-required', options.onLoginRequired),
   }
+}
+
+function kindsOf(options: WatchOptions): IdentityKind[] {
+  return identityKinds.filter(kind => options[kind] !== undefined)
+}
+
+/** Refuses what every write, and every answer, would fail for. */
+function refuseUnfit(profile: Profile, options: WatchOptions): void {
+  const { name } = profile
+  const members = 'members' in profile ? Object.keys(profile.members ?? {}) : undefined
+  for (const kind of kindsOf(options)) {
+    const unfit = identityProtocols[kind].unfit(members)
+    if (unfit === undefined) continue
+    const message = `--${kind}: profile "${name}" ${unfit.why}`
+    throw new TokctlError('config_invalid', message, { hint: unfit.hint, profile: name })
+  }
+  if (members === undefined || options.template !== undefined || options.format === 'token') return
+  const message = `--format: profile "${name}" yields named members, which "${options.format}" has no room for`
+  throw new TokctlError('config_invalid', message, {
+    hint: 'write --format token, which holds them all as JSON',
+    profile: name,
+  })
 }
 
 function readCommand(flag: string, text: string | undefined): readonly string[] | undefined {
@@ -306,7 +330,7 @@ async function startEndpoints(
   context: CommandContext,
 ): Promise<{ close(): Promise<void> }> {
   const { app, environment } = context
-  const kinds = identityKinds.filter(kind => options[kind] !== undefined)
+  const kinds = kindsOf(options)
   if (kinds.length === 0) return { async close() {} }
   const { pid, platform } = environment
   // Linux alone says whose a connection is.
@@ -329,7 +353,7 @@ async function startEndpoints(
         tokens,
         clock: systemClock,
         secret,
-        address: readListen(`--${kind}`, options[kind as IdentityKind]!),
+        address: readListen(`--${kind}`, options[kind]!),
         uid,
       })
       endpoints.push(endpoint)

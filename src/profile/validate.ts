@@ -112,7 +112,11 @@ function readProxies(
     const fields = read(table, proxyKeys, path)
     const { profile } = fields
     if (typeof profile === 'string' && !profiles.has(profile)) {
-      problems.push({ path: [...path, 'profile'], text: unknown('profile', profile, [...profiles.keys()]) })
+      const text = unknown(`profile "${printable(profile)}"`, profile, [...profiles.keys()])
+      problems.push({ path: [...path, 'profile'], text })
+    } else if (typeof profile === 'string' && profiles.get(profile)?.['members'] !== undefined) {
+      const text = `profile "${profile}" yields named members, which are no token for a URL`
+      problems.push({ path: [...path, 'profile'], text, hint: 'name a profile without members' })
     }
     proxies.set(name, { name, max_body: defaultMaxBody, ...fields } as unknown as ProxySettings)
   }

@@ -46,7 +46,7 @@ export function readListen(flag: string, text: string): { host: string; port: nu
  * Listens on loopback and answers one cloud's SDKs. Closed to web pages (Host, Origin, Sec-Fetch-Site), to other users where
  * the kernel tells who asks, and to whoever does not know the secret.
  *
- * @throws {TokctlError} `usage` where it cannot listen
+ * @throws {TokctlError} `config_invalid` where it cannot listen
  */
 export async function startEndpoint(options: EndpointOptions): Promise<Endpoint> {
   const { address } = options
@@ -76,7 +76,10 @@ export async function startEndpoint(options: EndpointOptions): Promise<Endpoint>
 function listen(server: Server, { host, port }: EndpointOptions['address']): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(new TokctlError('usage', `cannot listen on ${host}:${port} (${error.code})`))
+      const place = `${host.includes(':') ? `[${host}]` : host}:${port}`
+      const hint =
+        error.code === 'EADDRINUSE' ? { hint: 'choose another port, or 0 for any that is free' } : {}
+      reject(new TokctlError('config_invalid', `cannot listen at ${place} (${error.code})`, hint))
     })
     server.listen(port, host, resolve)
   })

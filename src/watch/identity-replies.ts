@@ -29,6 +29,12 @@ export interface IdentityReply {
 
 /** An endpoint's language. */
 export interface IdentityProtocol {
+  /**
+   * Tells why what a profile yields is not for these SDKs, and what to do; `undefined` where it is.
+   *
+   * @param members - Their names; `undefined` where it yields one token.
+   */
+  unfit(members: readonly string[] | undefined): { readonly why: string; readonly hint: string } | undefined
   /** Without a token in hand: whoever may not ask learns nothing else. */
   plan(request: IdentityRequest, secret: string): IdentityPlan
   failure(status: number, code: string, message: string): IdentityReply
@@ -40,6 +46,17 @@ export interface IdentityProtocol {
 export const identityProtocols: Readonly<Record<IdentityKind, IdentityProtocol>> = {
   /** @see AWS SDKs and Tools Reference Guide, "Container credential provider" */
   aws: {
+    unfit(members) {
+      const missing = missingKeys(members ?? [])
+      if (missing.length === 0) return undefined
+      return {
+        why:
+          members === undefined
+            ? 'yields a token, and AWS wants keys'
+            : `yields no ${missing.join(' and no ')}`,
+        hint: 'write members = { AccessKeyId = "…", SecretAccessKey = "…", SessionToken = "…" } in the profile',
+      }
+    },
     plan({ path, headers }, secret) {
       if (path !== '/aws') return refused(aws(404, 'NotFound', 'there is nothing here'))
       if (!isSame(headers['authorization'], secret))
@@ -54,6 +71,7 @@ export const identityProtocols: Readonly<Record<IdentityKind, IdentityProtocol>>
   },
   /** @see https://cloud.google.com/compute/docs/metadata/querying-metadata */
   gce: {
+    unfit: unlessOneToken,
     plan({ path, headers }) {
       // Neither a web page nor a proxy that was led astray can send the first; a proxy adds the second.
       if (headers['metadata-flavor'] !== 'Google')
@@ -82,6 +100,7 @@ export const identityProtocols: Readonly<Record<IdentityKind, IdentityProtocol>>
   },
   /** @see https://learn.microsoft.com/azure/app-service/overview-managed-identity (REST endpoint reference) */
   azure: {
+    unfit: unlessOneToken,
     plan({ path, query, headers }, secret) {
       if (path !== '/msi') return refused(azure(404, 'not_found', 'there is nothing here'))
       if (!isSame(headers['x-identity-header'], secret))
@@ -95,6 +114,13 @@ export const identityProtocols: Readonly<Record<IdentityKind, IdentityProtocol>>
   },
 }
 
+function unlessOneToken(members: readonly string[] | undefined): ReturnType<IdentityProtocol['unfit']> {
+  if (members === undefined) return undefined
+  return { why: wantsOneToken, hint: 'name a profile without members' }
+}
+
+const wantsOneToken = 'yields named members, and these SDKs want one token'
+
 function refused(reply: IdentityReply): IdentityPlan {
   return { kind: 'reply', reply }
 }
@@ -103,14 +129,20 @@ function aws(status: number, code: string, message: string): IdentityReply {
   return { status, body: { Code: code, Message: message } }
 }
 
+/** What the SDKs read → the member that it is. */
+const wantedKeys = { AccessKeyId: 'AccessKeyId', SecretAccessKey: 'SecretAccessKey', Token: 'SessionToken' }
+
+function missingKeys(members: readonly string[]): string[] {
+  return Object.values(wantedKeys).filter(name => !members.includes(name))
+}
+
 function awsKeys({ members = {}, expiresAt }: Token): IdentityReply {
-  const wanted = { AccessKeyId: 'AccessKeyId', SecretAccessKey: 'SecretAccessKey', Token: 'SessionToken' }
-  const missing = Object.values(wanted).filter(name => !Object.hasOwn(members, name))
-  // The SDKs want all four, and give up without a word that helps.
+  // The configuration may have changed. The SDKs want all four, and give up without a word that helps.
+  const missing = missingKeys(Object.keys(members))
   if (missing.length > 0) return aws(500, 'MissingKeys', `the profile yields no ${missing.join(' and no ')}`)
   if (expiresAt === undefined)
     return aws(500, 'MissingExpiration', 'the profile does not tell when its keys expire')
-  const keys = Object.entries(wanted).map(([name, member]) => [name, members[member]!.expose()])
+  const keys = Object.entries(wantedKeys).map(([name, member]) => [name, members[member]!.expose()])
   return { status: 200, body: { ...Object.fromEntries(keys), Expiration: formatInstant(expiresAt) } }
 }
 
@@ -118,7 +150,8 @@ function gce(status: number, body: string): IdentityReply {
   return { status, headers: { 'metadata-flavor': 'Google', server: 'Metadata Server for VM' }, body }
 }
 
-function gceToken({ accessToken, expiresAt, tokenType }: Token, now: EpochMs): IdentityReply {
+function gceToken({ accessToken, expiresAt, tokenType, members }: Token, now: EpochMs): IdentityReply {
+  if (members !== undefined) return gce(500, `the profile ${wantsOneToken}`)
   const expires_in = expiresAt === undefined ? 3600 : Math.max(0, Math.floor((expiresAt - now) / 1000))
   return { ...gce(200, ''), body: { access_token: accessToken.expose(), expires_in, token_type: tokenType } }
 }
@@ -128,9 +161,10 @@ function azure(status: number, code: string, message: string): IdentityReply {
 }
 
 function azureToken(
-  { accessToken, expiresAt, tokenType, obtainedAt }: Token,
+  { accessToken, expiresAt, tokenType, obtainedAt, members }: Token,
   resource: string,
 ): IdentityReply {
+  if (members !== undefined) return azure(500, 'named_members', `the profile ${wantsOneToken}`)
   const expires_on = String(Math.floor((expiresAt ?? obtainedAt + 3_600_000) / 1000))
   return {
     status: 200,

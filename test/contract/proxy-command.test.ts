@@ -139,6 +139,38 @@ test.each(wrong)('%s is said before anything is asked', async (_, args, code, st
   expect(auth.requests).toEqual([])
 })
 
+test('named members go to no upstream, and tables that cannot be are told by name', async () => {
+  const { at, options } = await corp()
+  const own = readFileSync(at.configFile, 'utf8')
+  const keys = `[profile.keys]\nsource = "command"\ncommand = ["touch", "${at.home}/ran"]\nmembers = { KEY = "key" }\n`
+  const upstream = 'https://api.example.com'
+  const table = (name: string, profile: string) =>
+    `[proxy.${name}]\nprofile = "${profile}"\nlisten = "127.0.0.1:0"\nupstream = "${upstream}"\n`
+  at.writeConfig(`${own}${keys}${table('api', 'corp')}${table('git', 'corp')}`)
+  expect(await run(['proxy', 'keys', '--upstream', upstream], options)).toMatchObject({
+    code: 3,
+    stdout: '',
+    stderr:
+      'tokctl: error: proxy "keys": profile "keys" yields named members, which are no token for a URL\n' +
+      'tokctl: hint: name a profile without members\n',
+  })
+  expect(await run(['proxy', 'all'], options)).toMatchObject({
+    code: 2,
+    stdout: '',
+    stderr:
+      'tokctl: error: there is no table [proxy.all]\n' +
+      'tokctl: hint: name some of these, or none for each of them: api, git; a profile wants --upstream\n',
+  })
+  at.writeConfig(`${own}${keys}${table('api', 'keys')}${table('git', 'crop')}`)
+  const { code, stdout, stderr } = await run(['proxy'], options)
+  expect([code, stdout]).toEqual([3, ''])
+  expect(stderr).toMatch(
+    /\d+: proxy\.api\.profile: profile "keys" yields named members, which are no token for a URL\n/,
+  )
+  expect(stderr).toMatch(/\d+: proxy\.git\.profile: unknown profile "crop"; did you mean corp\?\n/)
+  expect(existsSync(join(at.home, 'ran'))).toBe(false)
+})
+
 test('a profile whose match does not cover the upstream gives it no token', async () => {
   const { options } = await corp('match = ["https://api.example.com/v1"]')
   const result = await run(['proxy', 'corp', '--upstream', 'https://api.example.com/v2'], options)

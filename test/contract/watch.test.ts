@@ -318,6 +318,51 @@ test.each(mistakes)('%j is a mistake: exit %i, and nothing was asked', async (ar
   expect(auth.count()).toBe(0)
 })
 
+test('what a profile yields and nobody there could take is said at the start, as is a port that is taken', async () => {
+  const { at, auth, options } = await corp()
+  const keys = (members: string) => `source = "command"\ncommand = ["touch", "${at.home}/ran"]\n${members}`
+  const config = [
+    readFileSync(at.configFile, 'utf8'),
+    `[profile.keys]\n${keys('members = { AccessKeyId = "a", SecretAccessKey = "s", SessionToken = "t" }')}`,
+    `[profile.two]\n${keys('members = { AccessKeyId = "a", SessionToken = "t" }')}`,
+  ]
+  at.writeConfig(`${config.join('\n')}\n`)
+  const port = `127.0.0.1:${new URL(auth.tokenEndpoint).port}`
+  const wantsOne = 'profile "keys" yields named members, and these SDKs want one token'
+  const without = 'name a profile without members'
+  const write =
+    'write members = { AccessKeyId = "…", SecretAccessKey = "…", SessionToken = "…" } in the profile'
+  const cases: [args: string[], message: string, hint: string][] = [
+    [['keys', '--gce', '127.0.0.1:0'], `--gce: ${wantsOne}`, without],
+    [['keys', '--azure', '127.0.0.1:0'], `--azure: ${wantsOne}`, without],
+    [['corp', '--aws', '127.0.0.1:0'], '--aws: profile "corp" yields a token, and AWS wants keys', write],
+    [['two', '--aws', '127.0.0.1:0'], '--aws: profile "two" yields no SecretAccessKey', write],
+    [
+      ['keys', '--file', 'x', '--format', 'json'],
+      '--format: profile "keys" yields named members, which "json" has no room for',
+      'write --format token, which holds them all as JSON',
+    ],
+    [
+      ['corp', '--gce', port],
+      `cannot listen at ${port} (EADDRINUSE)`,
+      'choose another port, or 0 for any that is free',
+    ],
+  ]
+  const results = await Promise.all(cases.map(([args]) => run(['watch', ...args], options)))
+  expect(results).toMatchObject(
+    cases.map(([, message, hint]) => ({
+      code: 3,
+      stdout: '',
+      stderr: `tokctl: error: ${message}\ntokctl: hint: ${hint}\n`,
+    })),
+  )
+  expect([auth.count(), existsSync(join(at.home, 'ran')), existsSync(join(at.path, 'x'))]).toEqual([
+    0,
+    false,
+    false,
+  ])
+})
+
 test('a link that the token file was is replaced, and what it led to is left alone', async () => {
   const { at, options } = await corp()
   const other = at.write('other', 'mine')
@@ -333,7 +378,7 @@ test('what is no regular file is refused before anything is asked, and left alon
   execFileSync('mkfifo', [pipe])
   for (const args of [
     ['--once', '--file', pipe],
-    ['--aws', '127.0.0.1:0', '--variables', pipe],
+    ['--gce', '127.0.0.1:0', '--variables', pipe],
   ]) {
     expect(await run(['watch', 'corp', ...args], options)).toMatchObject({
       code: 2,
@@ -350,7 +395,7 @@ test('a disk that does not write is no bug: the path is told, and what to do', a
   const path = join(at.write('file', ''), 'below')
   for (const args of [
     ['--once', '--file', path],
-    ['--aws', '127.0.0.1:0', '--variables', path],
+    ['--gce', '127.0.0.1:0', '--variables', path],
   ]) {
     expect(await run(['watch', 'corp', ...args], options)).toMatchObject({
       code: 1,
