@@ -60,7 +60,9 @@ export function toolsAsking({ env, home }: Environment, profiles: readonly Pick<
   const cargo = env['CARGO_HOME'] || join(home, '.cargo')
   const gcloud = env['CLOUDSDK_CONFIG'] || join(config, 'gcloud')
   const terraform = env['TF_CLI_CONFIG_FILE'] || env['TERRAFORM_CONFIG']
-  const plugin = { pattern: /credentials_helper\s+"tokctl"/, programs: ['terraform-credentials-tokctl'] }
+  // As a block, or a member of JSON.
+  const block = /credentials_helper\s+"tokctl"|"credentials_helper"\s*:.*"tokctl"|^\s*"tokctl"\s*:\s*\{/
+  const plugin = { pattern: block, programs: ['terraform-credentials-tokctl'] }
   const helper = { pattern: /^\s*token_helper\s*=.*tokctl/, programs: ['tokctl'] }
   const keyring = { programs: ['keyring'], isShared: true }
   return [

@@ -36,7 +36,7 @@ export const protocol: Protocol<Ask> = {
     if (outcome !== 'not_mine') return reply(`${JSON.stringify({ token: tokenText(outcome) })}\n`)
     if (ask.kind === 'get') return reply('{}\n')
     throw new TokctlError('usage', 'no profile matches this host, and other tokens are not kept', {
-      hint: "remove the credentials_helper block, or put the host into a profile's match",
+      hint: "put the host into a profile's match, its token into TF_TOKEN_…, or remove the credentials_helper block",
     })
   },
 }

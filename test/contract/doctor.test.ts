@@ -532,8 +532,9 @@ describe('a problem is exit 1, and comes with what mends it', () => {
       ],
     }
     for (const [name, load] of Object.entries(tools)) {
-      // Without a file of its own tofu reads terraform's.
-      const fake = fakeMachine(name === 'tofu' ? { files: { '/home/ada/.tofurc': '' } } : {})
+      // Without a file of its own tofu reads terraform's; either may be JSON.
+      const tofurc = '{\n  "disable_checkpoint": true\n}\n'
+      const fake = fakeMachine(name === 'tofu' ? { files: { '/home/ada/.tofurc': tofurc } } : {})
       const tool = await load()
       const named = tool.takesProfile ? { profile } : { profiles: [profile] }
       const [file, text] = written[name] ?? []

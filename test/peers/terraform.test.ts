@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
 import { type Certificates, makeCertificates } from '../support/certificates.ts'
@@ -111,12 +111,24 @@ describeClient({ command: 'terraform', atLeast: [0, 12] }, () => {
     expect(auth.count()).toBe(1)
   })
 
-  test('`tokctl setup terraform` is all that it takes', async () => {
-    const { at, registry, terraform, options } = await peer('')
+  test('`tokctl setup terraform` is all that it takes, of a file that is JSON too', async () => {
+    const { at, auth, registry, terraform, options } = await peer('')
     rmSync(join(at.home, '.terraform.d'), { recursive: true })
-    expect(await run(['setup', 'terraform'], options)).toMatchObject({ code: 0, stderr: '' })
+    at.write('home/.terraformrc', '{"disable_checkpoint": true}')
+    const written = await run(['setup', 'terraform'], options)
+    expect(written).toMatchObject({ code: 0, stderr: '' })
+    expect(written.stdout).toMatch(/^next: for a host that no profile matches set TF_TOKEN_…, or write /m)
     expect(await terraform(init)).toMatchObject(initialized)
     expect(registry.credentials()).toContain('Bearer token-1')
+    // What is said to be left to do for other hosts.
+    at.writeConfig(clientProfile('corp', auth.tokenEndpoint, 'match = ["https://other.example.com"]'))
+    const text = JSON.parse(readFileSync(join(at.home, '.terraformrc'), 'utf8'))
+    const credentials = { [registry.host]: { token: 'token-8' } }
+    at.write('home/.terraformrc', JSON.stringify({ ...text, credentials }))
+    expect(await terraform([...init, '-upgrade'])).toMatchObject(initialized)
+    expect(registry.credentials()).toEqual(expect.arrayContaining(['Bearer token-8']))
+    const listed = await run(['setup', '--list', 'terraform', '--json'], options)
+    expect(JSON.parse(listed.stdout).tools[0]).toMatchObject({ configured: true })
   })
 
   test('words in the block change nothing', async () => {

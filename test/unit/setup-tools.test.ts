@@ -113,6 +113,24 @@ const cases: Case[] = [
       '# credentials_helper "x" {}\nplugin_cache_dir = "// credentials_helper" /* credentials_helper "y" {} */\ncredentials_helper "tokctl" {} # written by tokctl setup\n',
     beside: { [`${home}/.terraform.d/plugins/terraform-credentials-tokctl`]: launcher('helper terraform') },
   },
+  ...(['terraform', 'tofu'] as const).flatMap((tool): Case[] => [
+    {
+      tool,
+      what: 'JSON on one line',
+      env: { TF_CLI_CONFIG_FILE: '/t/rc.json' },
+      file: '/t/rc.json',
+      before: '{"disable_checkpoint": true}',
+      after: '{"disable_checkpoint": true,"credentials_helper":{"tokctl":{}}}',
+      beside: { [`${home}/.terraform.d/plugins/terraform-credentials-tokctl`]: launcher('helper terraform') },
+    },
+  ]),
+  {
+    tool: 'terraform',
+    what: 'JSON over several lines',
+    file: `${home}/.terraformrc`,
+    before: '{\n  "disable_checkpoint": true\n}\n',
+    after: '{\n  "disable_checkpoint": true,\n  "credentials_helper": {\n    "tokctl": {}\n  }\n}\n',
+  },
   {
     tool: 'terraform',
     what: 'another file',
@@ -322,7 +340,19 @@ describe('somebody else’s setting in our place stays, and is named', () => {
       'credentials_helper "other" {\n}\n',
       /credentials_helper is "other" already$/,
     ],
-    ['terraform', `${home}/.terraformrc`, ' {"a": 1}', /is JSON, which is not edited$/],
+    ['terraform', `${home}/.terraformrc`, ' {"a": 1', /\.terraformrc: is not JSON$/],
+    [
+      'terraform',
+      `${home}/.terraformrc`,
+      '{"credentials_helper": {"other": {}}}',
+      /credentials_helper is "other" already$/,
+    ],
+    ...['[]', 'null'].map((value): [string, string, string, RegExp] => [
+      'terraform',
+      `${home}/.terraformrc`,
+      `{"credentials_helper": ${value}}`,
+      /is written in a way that cannot be edited here$/,
+    ]),
     ['go', `${home}/.config/go/env`, 'GOAUTH=off\n', /GOAUTH is "off" already$/],
     [
       'pip',
@@ -695,6 +725,8 @@ describe('what is taken back is ours alone', () => {
   test.each([
     ['before', 'credentials_helper "tokctl" {}\n', ''],
     ['since', '# mine\n', 'credentials_helper "tokctl" {\n  args = []\n}\n'],
+    ['before, in JSON', '{"credentials_helper": {"tokctl": {}}}', ''],
+    ['before, in a list', '{"credentials_helper": [{"tokctl": {"args": ["x"]}}]}', ''],
   ])('terraform: a block that a person wrote %s stays, with what it starts', async (_, before, since) => {
     const tool = await tools['terraform']!()
     const file = `${home}/.terraformrc`
@@ -704,6 +736,23 @@ describe('what is taken back is ours alone', () => {
     await setUp(tool, machine, asked({ remove: true }))
     expect(machine.files.get(file)).toBe(before + since)
     expect([...machine.files.keys()]).toContain(`${home}/.terraform.d/plugins/terraform-credentials-tokctl`)
+  })
+
+  test('terraform: a member of JSON that a person gave arguments since stays, with what it starts', async () => {
+    const tool = await tools['terraform']!()
+    const file = `${home}/.terraformrc`
+    const machine = fakeMachine({ files: { [file]: '{"a": 1}' } })
+    const { changes, next } = await tool.plan(asked(), machine)
+    expect(changes.map(change => 'says' in change && change.says.at(-1))).toContain(
+      '+ "credentials_helper": {"tokctl": {}}',
+    )
+    expect(next).toEqual([expect.stringMatching(/^for a host that no profile matches set TF_TOKEN_…/)])
+    machine.apply({ changes })
+    const text = machine.files.get(file)!.replace('{}', '{"args": []}')
+    machine.files.set(file, text)
+    await setUp(tool, machine, asked({ remove: true }))
+    expect(machine.files.get(file)).toBe(text)
+    expect(machine.files.size).toBe(2)
   })
 
   test('kubectl: what is kept of several files is the one that it writes', async () => {
