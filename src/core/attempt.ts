@@ -130,7 +130,8 @@ export async function attempt(ports: ManagerPorts, call: Attempt): Promise<Token
     const ended = new AbortController()
     const late = clock.sleep(request.timeoutMs + graceMs, ended.signal).then(() => {
       if (ended.signal.aborted) return new Promise<never>(() => {})
-      const limit = formatDuration(request.timeoutMs)
+      // A little of what was asked for is always gone by now.
+      const limit = formatDuration(Math.ceil(request.timeoutMs / 100) * 100)
       if (watched?.isSent === true) {
         const atMost = formatDuration(answerTimeoutMs)
         notices.warn(

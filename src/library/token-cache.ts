@@ -22,6 +22,8 @@ export const checkMs = 1000
 /** A new token that is refused this soon says that the token is not what the service minds. */
 const hopelessMs = 30_000
 const firstPauseMs = 1000
+/** What the manager may be late by. */
+const graceMs = 1000
 const maxPauseMs = 60_000
 /** Expired entries are dropped together, no more often than this. */
 const sweepMs = 1000
@@ -141,16 +143,33 @@ export function createTokenCache(ports: TokenCachePorts): TokenCache {
     const hit = force ? undefined : peekEntry(name, minValidityMs)
     if (hit !== undefined) return hit
     const key = `${name} ${force} ${minValidityMs}`
-    return flights.run(key, signal, async () => {
-      // A renewal that runs since the old token was still good is the very request that is wanted now.
-      if (!force && minValidityMs === undefined) {
-        const renewal = renewals.get(name)
-        if (renewal !== undefined) return renewal
-      }
-      const entry = await load(name, { force, minValidityMs })
-      // Refused while it was being read.
-      return isRefused(name, entry.token) ? load(name, { force, minValidityMs }) : entry
+    return flights.run(key, signal, () => inTime(miss(name, ask)))
+  }
+
+  // The manager stays for a refresh token that it sent. A process that stays too need not keep its callers for that.
+  async function inTime<T>(work: Promise<T>): Promise<T> {
+    const over = new AbortController()
+    const limitMs = ports.timeoutMs
+    const late = clock.sleep(limitMs + graceMs, over.signal).then(() => {
+      if (over.signal.aborted) return new Promise<never>(() => {})
+      throw new TokctlError('timeout', `no token within ${formatDuration(limitMs)}; its request goes on`)
     })
+    try {
+      return await Promise.race([work, late])
+    } finally {
+      over.abort()
+    }
+  }
+
+  async function miss(name: string, { force = false, minValidityMs }: TokensAsk): Promise<KeptEntry> {
+    // A renewal that runs since the old token was still good is the very request that is wanted now.
+    if (!force && minValidityMs === undefined) {
+      const renewal = renewals.get(name)
+      if (renewal !== undefined) return renewal
+    }
+    const entry = await load(name, { force, minValidityMs })
+    // Refused while it was being read.
+    return isRefused(name, entry.token) ? load(name, { force, minValidityMs }) : entry
   }
 
   async function load(

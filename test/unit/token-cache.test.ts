@@ -131,6 +131,29 @@ test('a caller whose signal fires leaves alone, with its reason', async () => {
   expect(m.fetches).toBe(1)
 })
 
+test('a caller whose time is up leaves a refresh token that was sent, and whoever comes then gets what came of it', async () => {
+  const m = machine()
+  const { cache } = resident(m)
+  m.answer(async (_, n) => {
+    if (n > 1) await m.clock.sleep(45_000)
+    const expiresAt = m.clock.now() + 60 * minute
+    const token = { accessToken: new Secret(`token-${n}`), tokenType: 'Bearer', scope: undefined }
+    return { ...token, obtainedAt: m.clock.now(), expiresAt, refreshToken: new Secret(`refresh-${n}`) }
+  })
+  expect(await text(cache)).toBe('token-1')
+  await m.clock.advance(61 * minute)
+  const impatient = cache.get('corp').catch(error => error)
+  await m.clock.advance(31_000)
+  expect(await impatient).toMatchObject({
+    code: 'timeout',
+    message: 'no token within 30s; its request goes on',
+  })
+  const next = text(cache)
+  await m.clock.advance(14_000)
+  expect(await next).toBe('token-2')
+  expect(m.fetches).toBe(2)
+})
+
 test('a caller whose signal has fired already starts nothing', async () => {
   const m = machine()
   const { cache } = resident(m)
