@@ -12,7 +12,7 @@ _tokctl_spec() {
     'logout') options='--all --timeout' values='--timeout:-' kinds='profile' ;;
     'reject') options='--timeout' values='--timeout:-' kinds='profile' ;;
     'status') options='--json --watch' kinds='profile' ;;
-    'watch') options='--file --format --template --aws --gce --azure --on-change --on-login-required --pass-token --once --install' values='--file:file --format:form --template:- --aws:- --gce:- --azure:- --on-change:- --on-login-required:- --install:-' kinds='profile' repeats='1' ;;
+    'watch') options='--file --format --template --aws --gce --azure --variables --on-change --on-login-required --pass-token --once --install' values='--file:file --format:form --template:- --aws:- --gce:- --azure:- --variables:file --on-change:- --on-login-required:- --install:-' kinds='profile' repeats='1' ;;
     'ci') options='--system --file --min-validity --timeout' values='--system:system --file:file --min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'doctor') options='--json --no-network' ;;
     'prune') options='--dry-run --logins' ;;

@@ -38,8 +38,8 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
             set options '--json'\t'for programs' '--watch'\t'draw it again each second until Ctrl-C; with --json a line at each change'
             set kinds profile
         case 'watch'
-            set options '--file'\t'write it there (0600); {profile} is the name' '--format'\t'token, json, curl, netrc' '--template'\t'such as "{token} {expires_at}"' '--aws'\t'answer the AWS SDKs there' '--gce'\t'answer the Google SDKs there' '--azure'\t'answer the Azure SDKs there' '--on-change'\t'run this when there is a new token' '--on-login-required'\t'run this when a person must sign in' '--pass-token'\t'put the token into its environment, as TOKEN' '--once'\t'renew what is stale, write it, and end' '--install'\t'write a user unit that does this: systemd'
-            set values '--file:file' '--format:form' '--template:-' '--aws:-' '--gce:-' '--azure:-' '--on-change:-' '--on-login-required:-' '--install:-'
+            set options '--file'\t'write it there (0600); {profile} is the name' '--format'\t'token, json, curl, netrc' '--template'\t'such as "{token} {expires_at}"' '--aws'\t'answer the AWS SDKs there' '--gce'\t'answer the Google SDKs there' '--azure'\t'answer the Azure SDKs there' '--variables'\t'write what these SDKs need to know there (0600)' '--on-change'\t'run this when the token is another than before' '--on-login-required'\t'run this when a person must sign in' '--pass-token'\t'put the token into its environment, as TOKEN' '--once'\t'renew what is stale, write it, and end' '--install'\t'write a user unit that does this: systemd'
+            set values '--file:file' '--format:form' '--template:-' '--aws:-' '--gce:-' '--azure:-' '--variables:file' '--on-change:-' '--on-login-required:-' '--install:-'
             set kinds profile
             set repeats 1
         case 'ci'

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, unlinkSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { Option } from 'commander'
 import { writeFileAtomic } from '../core/atomic-file.ts'
 import { TokctlError } from '../core/errors.ts'
+import { readRegularFile } from '../core/read-file.ts'
 import { runProgram } from '../core/run-program.ts'
 import { fileStem, makeDirectories } from '../core/state-dir.ts'
 import { systemClock } from '../core/time.ts'
@@ -22,7 +22,7 @@ import {
 } from '../watch/output-file.ts'
 import { systemdUnit } from '../watch/systemd-unit.ts'
 import { fileContent, fileFormats, writeTokenFile } from '../watch/token-file.ts'
-import { reasonOf, type Sink, watchProfile } from '../watch/watcher.ts'
+import { isAlive, isOverOnArrival, reasonOf, refuseOver, type Sink, watchProfile } from '../watch/watcher.ts'
 import type { CommandContext, Define } from './command.ts'
 import { writeOut } from './io.ts'
 import { netrc, netrcHosts } from './netrc.ts'
@@ -51,7 +51,11 @@ export const define: Define = (program, run) => {
   program
     .command('watch')
     .summary('keep tokens fresh')
-    .description('Keeps tokens fresh until it is ended; one process does it for a profile.')
+    .description(
+      'Keeps the tokens of profiles fresh until it is ended.\nOne process at most watches a profile; a second one says so.',
+    )
+    // What they are is said above, and there is no room to say it twice.
+    .configureHelp({ visibleArguments: () => [] })
     .argument('<profiles...>', 'profiles of the configuration')
     .option('--file <path>', 'write it there (0600); {profile} is the name')
     .option('--format <form>', `${fileFormats.join(', ')}`, fileFormats[0])
@@ -59,8 +63,8 @@ export const define: Define = (program, run) => {
     .option('--aws <host:port>', 'answer the AWS SDKs there')
     .option('--gce <host:port>', 'answer the Google SDKs there')
     .option('--azure <host:port>', 'answer the Azure SDKs there')
-    .addOption(new Option('--variables <path>', 'where their variables are written').hideHelp())
-    .option('--on-change <command>', 'run this when there is a new token')
+    .option('--variables <path>', 'write what these SDKs need to know there (0600)')
+    .option('--on-change <command>', 'run this when the token is another than before')
     .option('--on-login-required <command>', 'run this when a person must sign in')
     .option('--pass-token', 'put the token into its environment, as TOKEN')
     .option('--once', 'renew what is stale, write it, and end')
@@ -98,8 +102,8 @@ async function watch(
   context.renewHere(tokens.renew)
   const signal = context.signal()
   await app.whileWatching(names, async () => {
-    const sinks = profiles.map(profile => sinkOf(profile, options, asked, context))
-    if (options.once === true) return once(profiles, sinks, tokens)
+    const outlets = profiles.map(profile => outletOf(profile, options, asked, context))
+    if (options.once === true) return once(profiles, outlets, tokens, asked, context)
     const signals = ownSignals(profiles.length, signal)
     const endpoints = await startEndpoints(profiles[0]!, options, tokens, context)
     try {
@@ -110,7 +114,7 @@ async function watch(
             {
               clock: systemClock,
               tokens,
-              sink: sinks[i]!,
+              sink: outlets[i]!,
               warn,
               onLoginRequired: name =>
                 runHook(asked.onLoginRequired, name, 'login_required', undefined, context),
@@ -164,6 +168,16 @@ function checkOptions(names: readonly string[], options: WatchOptions): Asked {
   if (kind !== undefined && names.length > 1) {
     throw new TokctlError('usage', `--${kind}: an endpoint answers with one profile's tokens`, {
       hint: `run one watch for each: tokctl watch ${names[0]} --${kind} ${options[kind]}`,
+    })
+  }
+  if (kind !== undefined && options.once === true) {
+    throw new TokctlError('usage', `--${kind}: with --once there is nobody who answers`, {
+      hint: `leave one of them out: tokctl watch ${names[0]} --${kind} ${options[kind]}`,
+    })
+  }
+  if (options.variables !== undefined && kind === undefined) {
+    throw new TokctlError('usage', '--variables: there is no endpoint that they could be of', {
+      hint: 'add --aws, --gce or --azure 127.0.0.1:PORT, or leave it out',
     })
   }
   if (options.passToken === true && options.onChange === undefined) {
@@ -248,7 +262,15 @@ function namedFiles(
   return files.filter(file => file !== undefined)
 }
 
-function sinkOf(profile: Profile, options: WatchOptions, asked: Asked, context: CommandContext): Sink {
+/** A sink, and its two parts for whoever tells of some tokens alone. */
+interface Outlet extends Sink {
+  readonly hasFile: boolean
+  /** @returns Whether the file holds something else than before; `undefined` where there is none. */
+  write(token: Token): boolean | undefined
+  tell(token: Token): Promise<void>
+}
+
+function outletOf(profile: Profile, options: WatchOptions, asked: Asked, context: CommandContext): Outlet {
   const { environment, clock } = context
   const file = tokenFile(profile, options, context)
   const form = {
@@ -258,17 +280,27 @@ function sinkOf(profile: Profile, options: WatchOptions, asked: Asked, context: 
     scheme: (token: Token) => scheme(token, profile),
     netrc: (token: Token) => netrc(token, profile),
   }
+  function write(token: Token): boolean | undefined {
+    if (file === undefined) return undefined
+    const content = Buffer.from(fileContent(token, form))
+    const found = readRegularFile(file.path, content.length)
+    // Also where it is the same: it may be open to others, or a link.
+    writeTokenFile(file, content, environment.pid, clock.now())
+    return 'failure' in found || !found.bytes.equals(content)
+  }
+
+  async function tell(token: Token): Promise<void> {
+    const passed = options.passToken ? token : undefined
+    await runHook(asked.onChange, profile.name, 'change', passed, context, file?.path)
+  }
+
   return {
+    hasFile: file !== undefined,
+    write,
+    tell,
     async publish(token) {
-      if (file !== undefined) writeTokenFile(file, fileContent(token, form), environment.pid, clock.now())
-      await runHook(
-        asked.onChange,
-        profile.name,
-        'change',
-        options.passToken ? token : undefined,
-        context,
-        file?.path,
-      )
+      write(token)
+      await tell(token)
     },
     async withdraw() {
       if (file !== undefined) removeOutputFile(file)
@@ -302,20 +334,42 @@ async function runHook(
   }
 }
 
-async function once(profiles: readonly Profile[], sinks: readonly Sink[], tokens: TokenCache): Promise<void> {
+async function once(
+  profiles: readonly Profile[],
+  outlets: readonly Outlet[],
+  tokens: TokenCache,
+  { onChange, onLoginRequired }: Asked,
+  context: CommandContext,
+): Promise<void> {
+  const { app, clock } = context
   const results = await Promise.allSettled(
-    profiles.map(async ({ name }, i) => {
-      const sink = sinks[i]!
+    profiles.map(async (profile, i) => {
+      const { name } = profile
+      const outlet = outlets[i]!
+      // Without a file nothing but the cache knows what there was before this call.
+      const before =
+        onChange === undefined || outlet.hasFile
+          ? undefined
+          : await app.manager.get(profile, { cached: true }).catch(() => undefined)
+      const handOn = async (token: Token): Promise<void> => {
+        const isAnother = outlet.write(token) ?? before?.accessToken.equals(token.accessToken) !== true
+        if (isAnother) await outlet.tell(token)
+      }
+      let token: Token
       try {
-        await sink.publish((await tokens.fresh(name)).token)
+        token = (await tokens.fresh(name)).token
+        refuseOver(name, token, clock.now())
       } catch (error) {
         if (!(error instanceof TokctlError)) throw error
-        // What could not be renewed may still be good.
-        const valid = await tokens.get(name).catch(() => undefined)
-        if (valid === undefined) await sink.withdraw()
-        else await sink.publish(valid)
+        if (error.code === 'login_required')
+          await runHook(onLoginRequired, name, 'login_required', undefined, context)
+        // What could not be renewed may still be good. Who gave a token that was over is not asked again at once.
+        const valid = isOverOnArrival(error) ? undefined : await tokens.get(name).catch(() => undefined)
+        if (valid !== undefined && isAlive(valid, clock.now())) await handOn(valid)
+        else await outlet.withdraw()
         throw error
       }
+      await handOn(token)
     }),
   )
   const failed = results.filter(result => result.status === 'rejected').map(({ reason }) => reason as unknown)

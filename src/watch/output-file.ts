@@ -61,7 +61,7 @@ function look<T>(at: () => T): T | undefined {
  *
  * @throws {TokctlError} `usage` where there is something else than a regular file; `output_failed`
  */
-export function writeOutputFile(file: OutputFile, content: string, pid: number): void {
+export function writeOutputFile(file: OutputFile, content: string | Uint8Array, pid: number): void {
   refuseOtherThanFile(file)
   attempt(file, 'written', () => {
     makeDirectories(dirname(file.path))

@@ -74,7 +74,12 @@ const writtenMs = 60_000
  *
  * @throws {TokctlError} as `writeOutputFile`
  */
-export function writeTokenFile(file: OutputFile, content: string, pid: number, now: EpochMs): void {
+export function writeTokenFile(
+  file: OutputFile,
+  content: string | Uint8Array,
+  pid: number,
+  now: EpochMs,
+): void {
   writeOutputFile(file, content, pid)
   removeLeftovers(file.path, now)
 }

@@ -1,5 +1,5 @@
 import { TokctlError } from '../core/errors.ts'
-import { type Clock, formatDuration } from '../core/time.ts'
+import { type Clock, type EpochMs, formatDuration } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import type { Tokens } from '../core/tokens.ts'
 
@@ -7,7 +7,7 @@ import type { Tokens } from '../core/tokens.ts'
 //  - It renews when the token becomes stale, which is this machine's jitter apart from others, and at no other time.
 //  - It sleeps for ten seconds at most: a machine that slept, a clock that was set, a token that another process rejected or a
 //    person who signed in is noticed then, by two stats and no request. All watchers of a process wake together for it.
-//  - What was published is taken back once it is over, and not before.
+//  - What was published is taken back once it is over, and not before. What is over when it comes is a failure.
 
 /** Where tokens go. */
 export interface Sink {
@@ -58,6 +58,7 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
     let waitMs = untilLook()
     try {
       const { token, refreshAt } = await tokens.fresh(name)
+      refuseOver(name, token, clock.now())
       failures = 0
       told = ''
       await publish(token)
@@ -66,7 +67,9 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
       signal.throwIfAborted()
       waitMs = await afterFailure(error)
     }
-    if (shown?.expiresAt !== undefined) waitMs = Math.min(waitMs, shown.expiresAt - clock.now())
+    // One that is over and could not be taken back is no reason to turn faster.
+    if (shown?.expiresAt !== undefined && isAlive(shown, clock.now()))
+      waitMs = Math.min(waitMs, shown.expiresAt - clock.now())
     return waitMs
   }
 
@@ -79,26 +82,24 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
   async function afterFailure(error: unknown): Promise<number> {
     const failure = error instanceof TokctlError ? error : undefined
     await tell(failure?.code ?? 'unexpected', failure?.message ?? 'unexpected failure')
-    // It may still be good for a while.
-    const valid = tokens.peek(name, 0) ?? (await tokens.get(name).catch(() => undefined))
-    if (valid !== undefined) await publish(valid)
-    else if (shown === undefined || !isAlive(shown)) await withdraw()
+    // It may still be good for a while. Who gave one that was over is not asked for another at once.
+    const valid = isOverOnArrival(error)
+      ? undefined
+      : (tokens.peek(name, 0) ?? (await tokens.get(name).catch(() => undefined)))
+    if (valid !== undefined && isAlive(valid, clock.now())) await publish(valid)
+    else if (shown === undefined || !isAlive(shown, clock.now())) await withdraw()
     const pauseMs = Math.min(longestPauseMs, shortestMs * 2 ** Math.min(failures++, 10))
     // Somebody may sign in at any time.
     if (failure?.code === 'login_required') return untilLook()
     return Math.min(longestPauseMs, failure?.retryAfterMs ?? pauseMs)
   }
 
-  function isAlive({ expiresAt }: Token): boolean {
-    return expiresAt === undefined || expiresAt > clock.now()
-  }
-
   async function tell(code: string, message: string): Promise<void> {
     if (told === code) return
     told = code
     const { expiresAt } = shown ?? {}
-    const left =
-      expiresAt === undefined ? '' : `; its token expires in ${formatDuration(expiresAt - clock.now())}`
+    const leftMs = expiresAt === undefined ? 0 : expiresAt - clock.now()
+    const left = leftMs > 0 ? `; its token expires in ${formatDuration(leftMs)}` : ''
     warn(`profile "${name}" is not renewed: ${message}${left}`)
     if (code === 'login_required') await ports.onLoginRequired(name)
   }
@@ -133,6 +134,33 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
     if (message !== complaint) warn(message)
     complaint = message
   }
+}
+
+/** A source that gave a token which nobody can use any more. */
+class OverOnArrival extends TokctlError {}
+
+/**
+ * Refuses a token that is over: neither a file nor a program has a use for it.
+ *
+ * @throws {TokctlError} `lifetime_too_short`
+ */
+export function refuseOver(profile: string, token: Token, now: EpochMs): void {
+  if (isAlive(token, now)) return
+  const message = `the token that profile "${profile}" got was over when it came`
+  throw new OverOnArrival('lifetime_too_short', message, {
+    hint: `see what its source says of its end: tokctl get ${profile} -o json`,
+    profile,
+  })
+}
+
+/** Tells whether that is why something failed: then the source has been asked just now. */
+export function isOverOnArrival(error: unknown): boolean {
+  return error instanceof OverOnArrival
+}
+
+/** Tells whether a token is not over yet; one of unknown lifetime never is. */
+export function isAlive({ expiresAt }: Pick<Token, 'expiresAt'>, now: EpochMs): boolean {
+  return expiresAt === undefined || expiresAt > now
 }
 
 /** Says why something failed, without what it held. */

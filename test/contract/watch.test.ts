@@ -14,7 +14,7 @@ import {
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ahead, clientProfile, corp } from '../support/corp.ts'
-import { program, run, type Scratch, type Started, start } from '../support/run.ts'
+import { program, run, type Scratch, type Started, scratch, start } from '../support/run.ts'
 
 /** Resolves once that is so; it is looked at whenever something changes in a directory. */
 async function holds<T>(directory: string, look: () => T | undefined): Promise<T> {
@@ -188,15 +188,25 @@ describe('a token file', () => {
 })
 
 describe('what is told', () => {
-  test('is each new token, without it unless that was asked for', async () => {
+  test('is each new token, without it unless that was asked for; with --once only one that is another', async () => {
     const { at, options } = await corp()
     const { command, log } = recorder(at)
     const file = join(at.path, 'token')
-    const told = (args: string[]) => run(['watch', 'corp', '--once', '--file', file, ...args], options)
-    expect(await told(['--on-change', `${command} an argument`])).toMatchObject({ code: 0, stderr: '' })
-    await told(['--pass-token', '--on-change', JSON.stringify([command, 'one $HOME; word'])])
-    expect(readFileSync(log, 'utf8')).toBe(
-      `an argument|change|corp|${file}|\none $HOME; word|change|corp|${file}|token-1\n`,
+    const told = async (args: string[]) => {
+      const before = existsSync(log) ? readFileSync(log, 'utf8') : ''
+      expect(await run(['watch', 'corp', '--once', ...args], options)).toMatchObject({ code: 0, stderr: '' })
+      return readFileSync(log, 'utf8').slice(before.length)
+    }
+    // Without a file: another one than was kept before the call.
+    expect(await told(['--on-change', `${command} an argument`])).toBe('an argument|change|corp||\n')
+    expect(await told(['--on-change', command])).toBe('')
+    // With one: another one than it holds.
+    expect(await told(['--file', file, '--on-change', command])).toBe(`|change|corp|${file}|\n`)
+    expect(await told(['--file', file, '--on-change', command])).toBe('')
+    writeFileSync(file, 'token-0')
+    const words = JSON.stringify([command, 'one $HOME; word'])
+    expect(await told(['--file', file, '--pass-token', '--on-change', words])).toBe(
+      `one $HOME; word|change|corp|${file}|token-1\n`,
     )
   })
 
@@ -212,6 +222,9 @@ describe('what is told', () => {
       'tokctl: warning: profile "me" is not renewed: profile "me" needs a sign-in',
     )
     await ended(watch, 'SIGINT')
+    const result = await run(['watch', 'me', '--once', '--on-login-required', command], options)
+    expect(result).toMatchObject({ code: 4, stdout: '' })
+    expect(readFileSync(log, 'utf8')).toBe('|login_required|me||\n'.repeat(2))
   })
 
   test('fails without ending the watch', async () => {
@@ -260,6 +273,27 @@ test('--once fails with the failure, and leaves in the file what is still valid,
   expect(existsSync(file)).toBe(false)
 })
 
+test('--once removes the file where the token was over when it came, and asks once', async () => {
+  const at = scratch()
+  const log = join(at.path, 'calls')
+  const old = at.write(
+    'old',
+    `#!/bin/sh\necho >> '${log}'\necho '{"access_token":"old","expires_at":"2020-01-01T00:00:00Z"}'\n`,
+    0o700,
+  )
+  const config = `[profile.cmd]\nsource = "command"\ncommand = ["${old}"]\n`
+  const file = at.write('token', 'token-0')
+  expect(await run(['watch', 'cmd', '--once', '--file', file], { at, config })).toMatchObject({
+    code: 6,
+    stdout: '',
+    stderr: `tokctl: error: the token that profile "cmd" got was over when it came
+tokctl: hint: see what its source says of its end: tokctl get cmd -o json
+`,
+  })
+  expect(existsSync(file)).toBe(false)
+  expect(readFileSync(log, 'utf8')).toBe('\n')
+})
+
 describe('--install systemd', () => {
   test('writes a user unit that systemd-analyze finds nothing wrong with', async () => {
     const { at, options } = await corp()
@@ -301,6 +335,8 @@ const mistakes: [args: string[], code: number, message: string][] = [
   [['--format', 'yaml'], 2, '--format: "yaml" is not a form of file'],
   [['other', '--file', 'x'], 2, '--file: several profiles cannot share one file'],
   [['other', '--aws', '127.0.0.1:0'], 2, "--aws: an endpoint answers with one profile's tokens"],
+  [['--once', '--aws', '127.0.0.1:0'], 2, '--aws: with --once there is nobody who answers'],
+  [['--variables', 'x'], 2, '--variables: there is no endpoint that they could be of'],
   [['--aws', '0.0.0.0:80'], 2, '--aws: "0.0.0.0:80" is not a loopback address and a port'],
   [['--gce', 'localhost:80'], 2, '--gce: "localhost:80" is not a loopback address and a port'],
   [['--azure', '127.0.0.1:70000'], 2, '--azure: "127.0.0.1:70000" is not a loopback address and a port'],

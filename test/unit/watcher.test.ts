@@ -224,3 +224,31 @@ test('a token that could not be written is written at the next look, and why is 
   await m.clock.advance(60 * minute)
   expect(warnings.slice(2)).toEqual([told('file /a cannot be written (EACCES)')])
 })
+
+test('a token that is over when it comes is a failure: told once, never published, and less and less often asked for', async () => {
+  let lifeMs = 0
+  const m = made(async () => lifeMs)
+  const { log, warnings } = watchOne('a', m)
+  await m.clock.advance(5 * minute)
+  expect(log).toEqual(['withdrawn'])
+  expect(warnings).toEqual([
+    'profile "a" is not renewed: the token that profile "a" got was over when it came',
+  ])
+  const seconds = m.calls.map(({ at }) => Math.floor(at / 1000))
+  expect(seconds).toEqual([0, 1, 3, 7, 15, 31, 63, 123, 183, 243])
+  lifeMs = 10 * minute
+  await m.clock.advance(minute)
+  expect(log.slice(1)).toEqual([`a-${m.calls.length}`])
+})
+
+test('a token that is over when it comes leaves the one before it until that is over', async () => {
+  let lifeMs = 10 * minute
+  const m = made(async () => lifeMs)
+  const { log } = watchOne('a', m)
+  await m.clock.advance(1000)
+  lifeMs = 0
+  await m.clock.advance(9.9 * minute)
+  expect(log).toEqual(['a-1'])
+  await m.clock.advance(0.2 * minute)
+  expect(log).toEqual(['a-1', 'withdrawn'])
+})
