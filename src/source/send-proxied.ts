@@ -1,8 +1,8 @@
 // Straight from their files: the index loads fetch, WebSocket, caches and more, and takes three times as long.
-import connect from 'undici/lib/api/api-connect.js'
 import Client from 'undici/lib/dispatcher/client.js'
 import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js'
 import { connectTimeoutMs, maxHeaderBytes } from './exchange.ts'
+import { openTunnel } from './open-tunnel.ts'
 import type { HttpProxy } from './proxy-rules.ts'
 import type { TlsOptions } from './tls-options.ts'
 import type { HttpRequest } from './transport.ts'
@@ -25,8 +25,7 @@ export function proxiedWire(
     const agent = new ProxyAgent({
       uri: proxy.origin,
       ...(proxy.authorization === undefined ? {} : { token: proxy.authorization }),
-      // The index would have put `connect` on every dispatcher.
-      clientFactory: (origin, options) => Object.assign(new Client(origin, options), { connect }),
+      clientFactory: (origin, options) => Object.assign(new Client(origin, options), { connect: openTunnel }),
       proxyTunnel: url.protocol === 'https:',
       requestTls: { ...tls, timeout: connectTimeoutMs },
       proxyTls: { ...proxyTls, timeout: connectTimeoutMs },

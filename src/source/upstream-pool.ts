@@ -1,12 +1,12 @@
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { buildConnector as Connectors, Dispatcher } from 'undici'
-import connect from 'undici/lib/api/api-connect.js'
 import buildConnector from 'undici/lib/core/connect.js'
 import symbols from 'undici/lib/core/symbols.js'
 import Pool from 'undici/lib/dispatcher/pool.js'
 import type { Environment } from '../core/environment.ts'
 import { connectTimeoutMs } from './exchange.ts'
+import { openTunnel } from './open-tunnel.ts'
 import { type HttpProxy, proxyFor } from './proxy-rules.ts'
 import type { TlsOptions } from './tls-options.ts'
 import type { TlsMaterial } from './transport.ts'
@@ -108,8 +108,7 @@ function tunnelThrough(
   connectMs: number,
 ): Connectors.connector {
   const toProxy = new Pool(proxy.origin, { connect: { ...tls, timeout: connectMs } })
-  // The index would have put `connect` on every dispatcher.
-  const open = connect.bind(toProxy) as (
+  const open = openTunnel.bind(toProxy) as (
     to: Omit<Dispatcher.ConnectOptions, 'origin'>,
   ) => Promise<Dispatcher.ConnectData>
   return (to, callback) => {

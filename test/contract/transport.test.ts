@@ -704,6 +704,17 @@ describe('through a proxy', () => {
     }
   })
 
+  test('asks a proxy once that closes the connection in the place of an answer', async () => {
+    const { proxy, send } = await proxied({ closes: true })
+    const error = await failure(send(ask(9, {}, 'https')))
+    expect([error.code, error.message]).toEqual([
+      'network_error',
+      `proxy localhost:${proxy.port} cannot be connected to (ECONNRESET)`,
+    ])
+    expect(error).toMatchObject({ sent: false })
+    expect(proxy.requests).toHaveLength(1)
+  })
+
   test('gives up on a proxy that says nothing, after 10 s', async () => {
     const clock = fakeClock()
     const proxy = await startProxy({ silent: true })

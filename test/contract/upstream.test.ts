@@ -58,6 +58,12 @@ test('a proxy that refuses the tunnel is told by its status, and the upstream he
   expect(server.requests).toEqual([])
 })
 
+test('a proxy that closes the connection in the place of an answer is asked once', async () => {
+  const { proxy, ask } = await behindProxy('u:p@', { closes: true })
+  expect(await ask([])).toBe('ECONNRESET')
+  expect(proxy.requests).toHaveLength(1)
+})
+
 test('tunnels are opened beside each other: one that the proxy keeps waiting keeps no other', async () => {
   const waiting: (() => void)[] = []
   const { proxy, ask } = await behindProxy('u:p@', {

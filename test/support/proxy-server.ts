@@ -26,6 +26,8 @@ export interface ProxyOptions {
   readonly refuse?: number
   /** Takes the connection and never says anything. */
   readonly silent?: boolean
+  /** Closes the connection in the place of an answer to a CONNECT. */
+  readonly closes?: boolean
   /** Opens tunnels, and passes nothing on in them. */
   readonly deaf?: boolean
   /** Is handed what opens each tunnel, in the place of it. */
@@ -66,6 +68,7 @@ export async function startProxy(options: ProxyOptions = {}): Promise<ProxyServe
   http.on('connect', (incoming, socket: Socket, head: Buffer) => {
     requests.push({ method: 'CONNECT', target: incoming.url ?? '', headers: incoming.headers })
     if (options.silent) return
+    if (options.closes) return void socket.destroy()
     if (options.refuse !== undefined) return void socket.end(`HTTP/1.1 ${options.refuse} No\r\n\r\n`)
     if (
       options.authorization !== undefined &&
