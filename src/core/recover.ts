@@ -1,7 +1,7 @@
 import type { Profile } from '../profile/profile.ts'
 import type { CacheRecord } from '../store/record.ts'
 import type { Store } from '../store/store.ts'
-import { TokctlError } from './errors.ts'
+import { exitCodeOf, TokctlError } from './errors.ts'
 import { expiredAt, type View } from './freshness.ts'
 import { keepToken, rememberFailure } from './keep.ts'
 import type { ManagerPorts } from './ports.ts'
@@ -21,7 +21,7 @@ export type Recovered =
  * Looks at what a renewal left behind that ended before its time, and keeps its answer where there is one. Under the lock.
  *
  * @param view - Its record names the journal's key.
- * @throws {TokctlError} `store_failed`, `state_dir_unsafe`: a journal that cannot be read is not done without
+ * @throws {TokctlError} `store_failed`, `state_dir_unsafe`, or a secret's: a journal that cannot be read is not done without
  */
 export async function recover(
   ports: ManagerPorts,
@@ -53,6 +53,8 @@ export async function recover(
     return { kind: 'promoted', ...(await keepToken(ports, { profile, store, view }, renewal, token)) }
   } catch (error) {
     if (!(error instanceof TokctlError)) throw error
+    // It may be read once what it is read with is there again.
+    if (exitCodeOf(error.code) === 3 || exitCodeOf(error.code) === 7) throw error
     // A refusal of the repetition says the same as the one before: the answer was lost.
     if (error.code === 'invalid_response' || intent.interruptedAt !== undefined) return interrupted
     // It was refused, which uses nothing up; whoever asks next is told so by the server itself.

@@ -12,7 +12,7 @@ const at = (options: RunOptions, offset: string): RunOptions => ({
 })
 
 test(
-  'after eight hours of sleep an expired token is not served, and one request renews it for all',
+  'after eight hours of sleep an expired token is not served, and one request renews it for all, then without the seed',
   async () => {
     const all = await rotation()
     await run(['get', 'me'], all.options)
@@ -20,6 +20,13 @@ test(
     const four = await Promise.all([1, 2, 3, 4].map(() => run(['get', 'me'], awake)))
     for (const one of four) expect(one).toMatchObject({ code: 0, stdout: 'token-canary-2\n', stderr: '' })
     expect(all.sent).toEqual(['seed-canary-1', 'refresh-canary-1'])
+    // What was handed over once has been put away since.
+    const later = at({ ...all.options, env: { SEED: undefined } }, '+16h')
+    expect(await run(['get', 'me'], later)).toMatchObject({
+      code: 0,
+      stdout: 'token-canary-3\n',
+      stderr: '',
+    })
   },
   patience,
 )

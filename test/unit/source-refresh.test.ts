@@ -194,6 +194,28 @@ test('a seed that was used is not sent again because the record was lost; anothe
   expect(formOf(requests[0])).toMatchObject({ refresh_token: 'seed' })
 })
 
+test('a seed that cannot be read any more is done without where what came of it is kept, and nowhere else', async () => {
+  const { send, requests } = scriptedSend(renewed)
+  const gone = new TokctlError('secret_unresolved', 'environment variable "SEED" is not set')
+  const resolve = () => Promise.reject(gone)
+  const source = await createSource(refreshTokenProfile(), sourcePorts({ send, resolve }))
+  const request = { timeoutMs: 30_000, signal: undefined } as const
+  for (const without of [{}, { kept: kept(undefined, sha256('seed')) }, { kept: kept('of a sign-in') }]) {
+    await expect(source.fetch({ ...request, ...without })).rejects.toMatchObject({
+      code: 'secret_unresolved',
+    })
+  }
+  const left = AbortSignal.abort(new TokctlError('interrupted', 'interrupted'))
+  const kept1 = { kept: kept('refresh-1', sha256('seed')) }
+  await expect(source.fetch({ ...request, ...kept1, signal: left })).rejects.toMatchObject({
+    code: 'secret_unresolved',
+  })
+  expect(requests).toEqual([])
+  const token = await source.fetch({ ...request, ...kept1 })
+  expect(formOf(requests[0])).toMatchObject({ refresh_token: 'refresh-1' })
+  expect(token.seed).toBe(sha256('seed'))
+})
+
 test('the first answer of a seed that does not rotate leads back to the seed', async () => {
   const source = await createSource(refreshTokenProfile(), sourcePorts({ secrets: { SEED: 'seed' } }))
   const answer = {
