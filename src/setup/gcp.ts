@@ -1,10 +1,12 @@
 import { dirname, join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
+import { launcherChange, launcherText, plainLauncherPath } from './launcher.ts'
 import { namedProfile } from './places.ts'
 import { comesFromUs, memberText } from './probe.ts'
-import type { Change, Machine, Tool } from './setup.ts'
-import { quotedWords, shellWords } from './words.ts'
+import type { Change, FileChange, Machine, Tool } from './setup.ts'
+import { isPlainWord, shellWords } from './words.ts'
 
+const launcher = /^\S*tokctl-gcp-([^\s/\\]+?)(?:\.cmd)?$/
 const idToken = 'urn:ietf:params:oauth:token-type:id_token'
 
 /** A credential configuration file for Google's libraries, which run an executable where they are allowed to. */
@@ -14,18 +16,18 @@ export const tool: Tool = {
   takesProfile: true,
 
   async plan(ask, machine) {
-    const isForeign = (text: string): boolean => !/tokctl[^\n]* helper gcp /.test(text)
+    const isForeign = (text: string): boolean => profileOf(text) === undefined
     if (ask.remove) {
       const files = filesIn(machine).filter(file => ask.as === undefined || file === fileOf(ask.as, machine))
-      const changes = files.flatMap((file): Change[] => {
+      const changes = files.flatMap((file): FileChange[] => {
         const before = machine.read(file)
-        const of = / helper gcp ([^\s"]+)/.exec(before ?? '')?.[1]
+        const of = profileOf(before ?? '')
         const isMeant = ask.profile === undefined || of === ask.profile.name
-        return before === undefined || isForeign(before) || !isMeant
+        return before === undefined || of === undefined || !isMeant
           ? []
           : [{ file, before, after: undefined, isOurs: true, says: [] }]
       })
-      return { changes }
+      return { changes: [...changes, ...leftLaunchers(changes, machine)] }
     }
     const profile = namedProfile('gcp', ask)
     const file = fileOf(ask.as ?? profile.name, machine)
@@ -45,6 +47,7 @@ export const tool: Tool = {
         },
       )
     }
+    const start = startOf(machine, profile.name)
     const content = {
       type: 'external_account',
       audience,
@@ -52,7 +55,7 @@ export const tool: Tool = {
       token_url: 'https://sts.googleapis.com/v1/token',
       credential_source: {
         executable: {
-          command: command(machine, profile.name),
+          command: start.command,
           timeout_millis: 30_000,
         },
       },
@@ -62,19 +65,21 @@ export const tool: Tool = {
       .trimEnd()
       .split('\n')
       .map(line => `+ ${line}`)
-    const changes: Change[] = before === after ? [] : [{ file, before, after, isOurs: true, says }]
+    const change: FileChange = { file, before, after, isOurs: true, says }
+    const changes = before === after ? [] : [change]
     const next = [
       `export GOOGLE_APPLICATION_CREDENTIALS=${shellWords([file])}`,
       'export GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1',
     ]
-    return { changes, next }
+    return { changes: [...start.changes, ...changes, ...leftLaunchers(changes, machine)], next }
   },
 
   asked: 'command',
   async probe(_, machine) {
     for (const file of filesIn(machine)) {
-      const { audience = '', type = idToken, line } = readConfiguration(machine.read(file) ?? '')
-      const profile = /tokctl[^\n]* helper gcp (\S+)$/.exec(line)?.[1]
+      const text = machine.read(file) ?? ''
+      const { audience = '', type = idToken, line } = readConfiguration(text)
+      const profile = profileOf(text)
       if (profile === undefined) continue
       const env = {
         GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE: audience,
@@ -118,12 +123,33 @@ function fileOf(name: string, { env, home, platform }: Machine): string {
   return join(env['CLOUDSDK_CONFIG'] || usual, `tokctl-${name}.json`)
 }
 
-// Python's library splits at blanks and knows no quotes.
-function command(machine: Machine, profile: string): string {
-  const words = [...machine.program, 'helper', 'gcp', profile]
-  const blank = words.find(word => /\s/.test(word))
-  if (blank === undefined) return quotedWords(words, 'gcp')
-  throw new TokctlError('usage', `gcp cannot be given the path "${blank}", which has a blank in it`)
+// Python's library splits at blanks and knows no quotes: what would want them stands in a launcher.
+function startOf(machine: Machine, profile: string): { command: string; changes: readonly Change[] } {
+  const words = ['helper', 'gcp', profile]
+  const all = [...machine.program, ...words]
+  if (all.every(isPlainWord)) return { command: all.join(' '), changes: [] }
+  const command = plainLauncherPath(machine, `gcp-${profile}`, 'gcp')
+  return { command, changes: launcherChange(command, launcherText(machine, words), machine) }
+}
+
+/** Those that nothing starts any more once these changes are made. */
+function leftLaunchers(changes: readonly FileChange[], machine: Machine): Change[] {
+  const launcherIn = (text: string | undefined): string | undefined =>
+    launcher.exec(readConfiguration(text ?? '').line)?.[0]
+  const gone = new Set(changes.map(({ before }) => launcherIn(before)))
+  const others = filesIn(machine).filter(file => !changes.some(change => change.file === file))
+  const used = [...others.map(file => machine.read(file)), ...changes.map(({ after }) => after)].map(
+    launcherIn,
+  )
+  return [...gone].flatMap(path =>
+    path === undefined || used.includes(path) ? [] : launcherChange(path, undefined, machine),
+  )
+}
+
+/** The profile that a file of ours names; `undefined` for somebody else's file. */
+function profileOf(text: string): string | undefined {
+  const { line } = readConfiguration(text)
+  return /tokctl.* helper gcp (\S+)$/.exec(line)?.[1] ?? launcher.exec(line)?.[1]
 }
 
 function audienceOf(profile: object): string | undefined {

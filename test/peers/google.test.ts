@@ -105,10 +105,18 @@ describe(`google-auth-library ${version}`, () => {
     },
   )
 
-  test('`tokctl setup gcp` is all that it takes, but for the address of STS', async () => {
+  test.each([
+    ['', ''],
+    [' also where the configuration has a blank in its path,', 'my '],
+  ])('`tokctl setup gcp` is all that it takes,%s but for the address of STS', async (_, blank) => {
     const { at, auth, sts, ask } = await peer()
+    const config = at.write(`${blank}config.toml`, readFileSync(at.configFile, 'utf8'))
     const audience = '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/v'
-    const setup = await ask(['tokctl', 'setup', 'gcp', 'corp', '--audience', audience])
+    const setup = await ask([
+      'tokctl',
+      ...['--config', config],
+      ...['setup', 'gcp', 'corp', '--audience', audience],
+    ])
     expect(setup).toMatchObject({ code: 0, stderr: '' })
     const written = readFileSync(join(at.home, '.config', 'gcloud', 'tokctl-corp.json'), 'utf8')
     at.write(credentialFile, written.replace('https://sts.googleapis.com', sts.url))

@@ -9,7 +9,7 @@ export interface FakeMachine extends Machine {
 }
 
 export function fakeMachine(
-  given: Partial<Pick<Machine, 'env' | 'platform' | 'program' | 'isNamed'>> & {
+  given: Partial<Pick<Machine, 'env' | 'platform' | 'program' | 'isNamed' | 'launchers'>> & {
     files?: Record<string, string>
     programs?: readonly string[]
     says?: (command: readonly string[]) => Partial<Said>

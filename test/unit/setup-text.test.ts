@@ -195,7 +195,30 @@ test('words are quoted for who reads them, or refused', () => {
   expect(quotedWords(['/a/node', '/a b/x', 'helper'], 'aws')).toBe('/a/node "/a b/x" helper')
   for (const word of ['/a"b', '/$HOME', '/a`b', '/a\\b', "/a'b", '/a;b']) {
     expect(() => quotedWords([word], 'aws')).toThrow(
-      expect.objectContaining({ code: 'usage', message: `aws cannot be given the path "${word}"` }),
+      expect.objectContaining({
+        code: 'usage',
+        message: `aws cannot be given the path "${word}"`,
+        hint: 'install tokctl at a path without quotes, backslashes, "$" and ";"',
+      }),
+    )
+  }
+  for (const [words, what, hint] of [
+    [
+      ['/usr/bin/env', "TOKCTL_STATE_DIR=/it's"],
+      'state directory',
+      /^set TOKCTL_STATE_DIR to a path without /,
+    ],
+    [
+      ['/tokctl', '--config', "/it's"],
+      'configuration',
+      /^name one by --config or TOKCTL_CONFIG at a path without /,
+    ],
+  ] as const) {
+    expect(() => quotedWords(words, 'go')).toThrow(
+      expect.objectContaining({
+        message: `go cannot be given the ${what} "/it's"`,
+        hint: expect.stringMatching(hint),
+      }),
     )
   }
 })

@@ -707,6 +707,38 @@ describe('what is taken back is ours alone', () => {
     }
   })
 
+  test('gcp: a launcher, written where a path wants quotes, goes with the last file that starts it', async () => {
+    const tool = await tools['gcp']!()
+    const ask = asked({ profile: corp, audience })
+    const given = { program: ['/opt/tokctl', '--config', '/my config.toml'] }
+    const machine = fakeMachine(given)
+    const path = `${launchers}/tokctl-gcp-corp`
+    const names = (): string[] => [...machine.files.keys()].map(each => each.slice(each.lastIndexOf('/') + 1))
+    await setUp(tool, machine, ask)
+    expect(machine.files.get(path)).toBe(
+      `#!/bin/sh\n# written by tokctl setup\nexec /opt/tokctl --config '/my config.toml' helper gcp corp "$@"\n`,
+    )
+    const written = JSON.parse(machine.files.get(`${configs}/tokctl-corp.json`)!)
+    expect(written.credential_source.executable.command).toBe(path)
+    expect((await tool.plan(ask, machine)).changes).toEqual([])
+    await setUp(tool, machine, { ...ask, as: 'second' })
+    await setUp(tool, machine, asked({ remove: true, as: 'second' }))
+    expect(names()).toEqual(['tokctl-gcp-corp', 'tokctl-corp.json'])
+    // As it is found again without that path.
+    const plain = { ...machine, program: ['/opt/tokctl'] }
+    await setUp(tool, plain, ask)
+    expect(names()).toEqual(['tokctl-corp.json'])
+    await setUp(tool, machine, ask)
+    await setUp(tool, machine, asked({ remove: true, profile: corp }))
+    expect(names()).toEqual([])
+    const blank = fakeMachine({ ...given, launchers: '/my state/launchers' })
+    await expect(tool.plan(ask, blank)).rejects.toMatchObject({
+      code: 'usage',
+      message: 'gcp cannot be given the path "/my state/launchers/tokctl-gcp-corp"',
+      hint: 'set TOKCTL_STATE_DIR to a path without blanks and quotes',
+    })
+  })
+
   test('aws: a section that was there stays, one that is empty then goes, and so does that of a name alone', async () => {
     const tool = await tools['aws']!()
     const file = `${home}/.aws/config`
