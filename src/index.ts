@@ -6,6 +6,7 @@ import { systemClock } from './core/time.ts'
 import type { Tokctl, TokctlOptions } from './library/api.ts'
 import { authorizedFetch } from './library/authorized-fetch.ts'
 import { createAuthorizer } from './library/authorizer.ts'
+import { checkAsk, checkOptions } from './library/check-options.ts'
 import { createFunctionManager, functionProfile } from './library/function-manager.ts'
 import { residentTokens } from './library/resident-tokens.ts'
 import type { Source } from './library/source-from.ts'
@@ -25,11 +26,14 @@ export type { Token } from './library/token.ts'
 /**
  * Opens the token cache. Nothing is read before the first call, and nothing keeps the process alive after the last.
  *
+ * @throws {TokctlError} `usage` for an option that is none of what it may be
+ *
  * @example
  * const tokens = createTokctl()
  * const { accessToken } = await tokens.get('corp')
  */
 export function createTokctl(options: TokctlOptions = {}): Tokctl {
+  checkOptions(options)
   const { config, store, sources, timeoutMs, onWarning = () => {} } = options
   const environment = readEnvironment(undefined)
   const clock = systemClock
@@ -87,6 +91,11 @@ export function createTokctl(options: TokctlOptions = {}): Tokctl {
 
   return {
     get(name, ask) {
+      try {
+        if (ask !== undefined) checkAsk(ask)
+      } catch (error) {
+        return Promise.reject(error)
+      }
       if (ask?.force !== true && ask?.signal?.aborted !== true) {
         const entry = cache.peekEntry(name, ask?.minValidityMs)
         if (entry !== undefined) return entry.promised

@@ -111,6 +111,25 @@ test('a function that never ends is left behind when time is up, and told so', a
   expect(told?.aborted).toBe(true)
 })
 
+test.each<[options: object, message: RegExp]>([
+  [{ store: 'nope' }, /^store must be "auto", "keychain", "file" or "memory"$/],
+  [{ config: 5 }, /^config must be a path$/],
+  [{ timeoutMs: Number.NaN }, /^timeoutMs must be a number of milliseconds, not below 0$/],
+])('an option that is none of what it may be is refused: %j', (options, message) => {
+  expect(() => createTokctl(options)).toThrow(expect.objectContaining({ code: 'usage' }))
+  expect(() => createTokctl(options)).toThrow(message)
+})
+
+test.each([Number.NaN, -1, '5'])('minValidityMs %j is refused, and serves nothing', async minValidityMs => {
+  const tokens = createTokctl({ sources: sourceFrom(async () => ({ accessToken: 't', expiresInMs: 1000 })) })
+  await tokens.get('a')
+  const refused = tokens.get('a', { minValidityMs: minValidityMs as number })
+  await expect(refused).rejects.toMatchObject({
+    code: 'usage',
+    message: 'minValidityMs must be a number of milliseconds, not below 0',
+  })
+})
+
 test('a key that no function has is a profile of the configuration', async () => {
   const made = createTokctl({ config: '/nowhere/config.toml', sources: { a: sourceFrom(c => given(c, 1)) } })
   onTestFinished(() => made.close())
