@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, unlinkSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { writeFileAtomic } from '../core/atomic-file.ts'
 import { TokctlError } from '../core/errors.ts'
+import { ownCommand } from '../core/own-command.ts'
 import { readRegularFile } from '../core/read-file.ts'
 import { runProgram } from '../core/run-program.ts'
-import { fileStem, makeDirectories } from '../core/state-dir.ts'
+import { fileStem } from '../core/state-dir.ts'
 import { systemClock } from '../core/time.ts'
 import type { Token } from '../core/token.ts'
 import { residentTokens } from '../library/resident-tokens.ts'
@@ -70,15 +70,14 @@ export const define: Define = (program, run) => {
     .option('--once', 'renew what is stale, write it, and end')
     .option('--install <manager>', 'write a user unit that does this: systemd')
     .addHelpText('after', '\nExample:\n  tokctl watch corp --file ~/corp.token --once')
-    .action((names: string[], options: WatchOptions, command: { parent: { rawArgs: string[] } | null }) =>
-      run(context => watch([...new Set(names)], options, command.parent?.rawArgs ?? [], context)),
+    .action((names: string[], options: WatchOptions) =>
+      run(context => watch([...new Set(names)], options, context)),
     )
 }
 
 async function watch(
   names: readonly string[],
   options: WatchOptions,
-  rawArgs: readonly string[],
   context: CommandContext,
 ): Promise<void> {
   const { app, environment } = context
@@ -90,7 +89,7 @@ async function watch(
   }
   for (const profile of profiles) refuseUnfit(profile, options)
   for (const file of namedFiles(profiles, options, context)) refuseOtherThanFile(file)
-  if (options.install !== undefined) return install(names, rawArgs, context)
+  if (options.install !== undefined) return install(names, profiles, options, context)
 
   const tokens = residentTokens({
     app,
@@ -101,7 +100,8 @@ async function watch(
   })
   context.renewHere(tokens.renew)
   const signal = context.signal()
-  await app.whileWatching(names, async () => {
+  const inside = profiles.map(({ name }) => name)
+  await app.whileWatching(inside, async () => {
     const outlets = profiles.map(profile => outletOf(profile, options, asked, context))
     if (options.once === true) return once(profiles, outlets, tokens, asked, context)
     const signals = ownSignals(profiles.length, signal)
@@ -156,6 +156,11 @@ function checkOptions(names: readonly string[], options: WatchOptions): Asked {
   if (options.install !== undefined && options.install !== 'systemd') {
     throw new TokctlError('usage', `--install: "${options.install.slice(0, 40)}" is not known`, {
       hint: 'write --install systemd',
+    })
+  }
+  if (options.install !== undefined && options.once === true) {
+    throw new TokctlError('usage', '--install: a unit that runs --once would end at once', {
+      hint: 'leave --once out: the unit keeps the tokens fresh',
     })
   }
   if (options.file !== undefined && names.length > 1 && !options.file.includes('{profile}')) {
@@ -393,7 +398,7 @@ async function startEndpoints(
   const stem = fileStem(profile.name)
   const secretFile: OutputFile = { flag: 'TOKCTL_STATE_DIR', path: join(directory, `${stem}.secret`) }
   const envFile = variablesFile(options, context) ?? {
-    flag: '--variables',
+    flag: 'TOKCTL_STATE_DIR',
     path: join(directory, `${stem}.env`),
   }
   const secret = randomBytes(32).toString('base64url')
@@ -439,20 +444,46 @@ function removeOwn(file: string, secret: string): void {
 
 async function install(
   names: readonly string[],
-  rawArgs: readonly string[],
-  { environment }: CommandContext,
+  profiles: readonly Profile[],
+  options: WatchOptions,
+  context: CommandContext,
 ): Promise<void> {
-  const { env, home, pid, self } = environment
+  const { env, home, pid, cwd } = context.environment
   const config = env['XDG_CONFIG_HOME']?.startsWith('/') ? env['XDG_CONFIG_HOME'] : join(home, '.config')
-  const directory = join(config, 'systemd', 'user')
-  const unit = `tokctl-watch-${names.join('-').slice(0, 100)}.service`
-  makeDirectories(directory)
-  writeFileAtomic(join(directory, unit), systemdUnit(names, [...self, ...withoutInstall(rawArgs)], env), pid)
+  // By their names inside: each project may have a profile of that name. What is after an "@" would be an instance.
+  const stem = profiles.map(({ name }) => name.replace('@', '-')).join('-')
+  const unit = `tokctl-watch-${stem.slice(0, 100)}.service`
+  const file: OutputFile = { flag: 'XDG_CONFIG_HOME', path: join(config, 'systemd', 'user', unit) }
+  writeOutputFile(file, systemdUnit(names, commandOf(names, options, context), env, cwd), pid)
   writeOut(`systemctl --user enable --now ${unit}\n`)
 }
 
-function withoutInstall(rawArgs: readonly string[]): string[] {
-  const at = rawArgs.indexOf('--install')
-  const args = at < 0 ? [...rawArgs] : [...rawArgs.slice(0, at), ...rawArgs.slice(at + 2)]
-  return args.filter(arg => !arg.startsWith('--install='))
+/** The same command line without `--install`, its paths whole ones. */
+function commandOf(
+  names: readonly string[],
+  options: WatchOptions,
+  { environment, options: { config, verbose } }: CommandContext,
+): string[] {
+  const whole = (path: string | undefined): string | undefined =>
+    path === undefined ? undefined : resolve(environment.cwd, path)
+  const told = (flag: string, value: string | undefined): string[] =>
+    value === undefined ? [] : [flag, value]
+  const { file, format, template, aws, gce, azure, variables, onChange, onLoginRequired, passToken } = options
+  return [
+    ...ownCommand(environment),
+    ...told('--config', whole(config)),
+    ...(verbose ? ['--verbose'] : []),
+    'watch',
+    ...names,
+    ...told('--file', whole(file)),
+    ...told('--format', format === fileFormats[0] ? undefined : format),
+    ...told('--template', template),
+    ...told('--aws', aws),
+    ...told('--gce', gce),
+    ...told('--azure', azure),
+    ...told('--variables', whole(variables)),
+    ...told('--on-change', onChange),
+    ...told('--on-login-required', onLoginRequired),
+    ...(passToken === true ? ['--pass-token'] : []),
+  ]
 }

@@ -11,7 +11,7 @@ import { makeDirectories } from '../core/state-dir.ts'
 
 /** A file that is written, and what named it, or its directory. */
 export interface OutputFile {
-  readonly flag: '--file' | '--variables' | 'TOKCTL_STATE_DIR'
+  readonly flag: '--file' | '--variables' | 'TOKCTL_STATE_DIR' | 'XDG_CONFIG_HOME'
   /** Absolute. */
   readonly path: string
 }
@@ -99,7 +99,5 @@ function attempt({ flag, path }: OutputFile, what: 'written' | 'removed', work: 
 }
 
 function another(flag: OutputFile['flag']): string {
-  return flag === 'TOKCTL_STATE_DIR'
-    ? 'set TOKCTL_STATE_DIR to another directory'
-    : `name another one: ${flag} FILE`
+  return flag.startsWith('--') ? `name another one: ${flag} FILE` : `set ${flag} to another directory`
 }

@@ -295,6 +295,36 @@ tokctl: hint: see what its source says of its end: tokctl get cmd -o json
 })
 
 describe('--install systemd', () => {
+  const unitOf = (at: Scratch, name: string): string =>
+    join(at.home, '.config', 'systemd', 'user', `tokctl-watch-${name}.service`)
+
+  async function verified(unit: string, at: Scratch): Promise<void> {
+    const runtime = join(at.path, 'run')
+    mkdirSync(runtime, { mode: 0o700 })
+    const checked = await run(['verify', '--user', unit], {
+      at,
+      program: ['systemd-analyze'],
+      env: { XDG_RUNTIME_DIR: runtime },
+    })
+    expect(checked).toMatchObject({ code: 0, stderr: '' })
+  }
+
+  /** What systemd would start: the words of ExecStart, and Environment, each unquoted. */
+  function started(unit: string): { words: string[]; env: Record<string, string>; cwd: string } {
+    const lines = readFileSync(unit, 'utf8').split('\n')
+    const unquoted = (line: string): string[] =>
+      [...line.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, word]) =>
+        word!.replace(/\\(.)/g, '$1').replace(/([%$])\1/g, '$1'),
+      )
+    const of = (key: string) => lines.filter(line => line.startsWith(`${key}=`))
+    const env = of('Environment').flatMap(unquoted)
+    return {
+      words: unquoted(of('ExecStart')[0]!),
+      env: Object.fromEntries(env.map(pair => [pair.split('=')[0]!, pair.slice(pair.indexOf('=') + 1)])),
+      cwd: of('WorkingDirectory')[0]!.replace('WorkingDirectory=-', '').replaceAll('%%', '%'),
+    }
+  }
+
   test('writes a user unit that systemd-analyze finds nothing wrong with', async () => {
     const { at, options } = await corp()
     const file = join(at.path, 'a file with $HOME, 100% "quoted"')
@@ -305,22 +335,93 @@ describe('--install systemd', () => {
       stdout: 'systemctl --user enable --now tokctl-watch-corp.service\n',
       stderr: '',
     })
-    const unit = join(at.home, '.config', 'systemd', 'user', 'tokctl-watch-corp.service')
+    const unit = unitOf(at, 'corp')
     const text = readFileSync(unit, 'utf8')
     expect(text).toContain(
       `"watch" "corp" "--file" "${at.path}/a file with $$HOME, 100%% \\"quoted\\"" "--format" "json"\n`,
     )
     expect(text).toContain(`Environment="TOKCTL_STATE_DIR=${at.stateDir}"`)
     expect(text).not.toContain('client-secret-canary')
-    const runtime = join(at.path, 'run')
-    mkdirSync(runtime, { mode: 0o700 })
-    const checked = await run(['verify', '--user', unit], {
-      at,
-      program: ['systemd-analyze'],
-      env: { XDG_RUNTIME_DIR: runtime },
-    })
-    expect(checked).toMatchObject({ code: 0, stderr: '' })
+    // What a restart does not mend is not tried again: the command line, the configuration.
+    expect(text).toContain('\nRestart=on-failure\nRestartSec=5\nRestartPreventExitStatus=2 3\n')
+    await verified(unit, at)
   })
+
+  test("has whole paths, and starts where a project's profile is found", async () => {
+    const { at, auth, options } = await corp()
+    const shop = join(at.path, 'a "shop" with 100% $HOME')
+    at.write('a "shop" with 100% $HOME/.tokctl.toml', clientProfile('dev', auth.tokenEndpoint))
+    const there = { ...options, cwd: shop }
+    expect((await run(['trust', '--yes'], there)).code).toBe(0)
+    const hook = ['--on-change', './reload now']
+    const dev = await run(['watch', 'dev', '--file', 'dev.token', ...hook, '--install=systemd'], there)
+    expect(dev).toMatchObject({ code: 0, stderr: '' })
+    const [, name] = / tokctl-watch-(dev-[a-z0-9-]+-[0-9a-f]{12})\.service\n$/.exec(dev.stdout) ?? []
+    const unit = unitOf(at, name!)
+    await verified(unit, at)
+    const { words, env, cwd } = started(unit)
+    expect(cwd).toBe(shop)
+    expect(words.slice(words.indexOf('watch'))).toEqual(
+      ['watch', 'dev', '--file', join(shop, 'dev.token'), hook].flat(),
+    )
+    at.write('a "shop" with 100% $HOME/reload', '#!/bin/sh\n', 0o700)
+    const once = await run([...words.slice(1), '--once'], {
+      at,
+      cwd,
+      env: { ...options.env, ...env },
+      program: words.slice(0, 1),
+    })
+    expect(once).toMatchObject({ code: 0, stderr: '' })
+    expect(readFileSync(join(shop, 'dev.token'), 'utf8')).toBe('token-1')
+
+    const relative = { TOKCTL_CONFIG: 'c.toml', TOKCTL_STATE_DIR: 'st', TOKCTL_STORE_KEY_FILE: 'key' }
+    const config = at.write('a "shop" with 100% $HOME/c.toml', clientProfile('two', auth.tokenEndpoint))
+    const addresses = ['--gce', '127.0.0.1:0', '--variables', 'v']
+    const two = await run(['--config', 'c.toml', 'watch', 'two', ...addresses, '--install', 'systemd'], {
+      ...there,
+      env: { ...options.env, ...relative, XDG_STATE_HOME: 'ignored' },
+    })
+    expect(two).toMatchObject({ code: 0, stderr: '' })
+    const twice = started(unitOf(at, 'two'))
+    expect(twice.words.slice(-8)).toEqual([
+      '--config',
+      config,
+      'watch',
+      'two',
+      '--gce',
+      '127.0.0.1:0',
+      '--variables',
+      join(shop, 'v'),
+    ])
+    expect(twice.env).toEqual({
+      TOKCTL_CONFIG: config,
+      TOKCTL_STATE_DIR: join(shop, 'st'),
+      TOKCTL_STORE_KEY_FILE: join(shop, 'key'),
+      TOKCTL_STORE: 'file',
+    })
+  })
+
+  const mistakes: [args: string[], code: number, message: string][] = [
+    [['corp', '--aws', '0.0.0.0:1'], 2, '--aws: "0.0.0.0:1" is not a loopback address and a port'],
+    [['corp', '--file', '.'], 2, 'home is a directory, not a regular file'],
+    [['corp', '--once'], 2, '--install: a unit that runs --once would end at once'],
+    [
+      ['corp', '--file', 'x', '--format', 'netrc'],
+      3,
+      'profile "corp" matches no host that a netrc could name',
+    ],
+    [['crop'], 3, 'unknown profile "crop"'],
+  ]
+  test.each(mistakes)(
+    'writes nothing for %j: exit %i, as the start would be',
+    async (args, code, message) => {
+      const { at, options } = await corp()
+      const result = await run(['watch', ...args, '--install', 'systemd'], options)
+      expect(result).toMatchObject({ code, stdout: '' })
+      expect(result.stderr).toContain(message)
+      expect(existsSync(join(at.home, '.config', 'systemd'))).toBe(false)
+    },
+  )
 
   test('knows no other manager', async () => {
     const { options } = await corp()
