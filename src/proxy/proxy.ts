@@ -111,6 +111,8 @@ async function listen(
   const peerUser = createPeerLookup()
   /** Connections of which it is not known yet whose they are. */
   const strangers = new Map<Duplex, Promise<void>>()
+  /** Connections on which something came that is no HTTP. */
+  const lost = new WeakSet<Duplex>()
   /** Connections that Node's server has let go. */
   const upgraded = new Set<Duplex>()
   let admission: Admission = { hosts: undefined, clientSecret: route.clientSecret }
@@ -155,10 +157,13 @@ async function listen(
     onceKnown(socket, () => {
       addOne(metrics.refused, 'method')
       if (interruptsAnswer(socket)) return
-      endUpgrade(socket, 405, 'Method Not Allowed', 'method')
+      endUpgrade(socket, 405, 'method')
     })
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    // Told of each piece that still comes.
+    if (lost.has(socket)) return
+    lost.add(socket)
     socket.on('error', () => {})
     onceKnown(socket, () => {
       addOne(metrics.refused, 'framing')
@@ -166,7 +171,7 @@ async function listen(
       const status =
         error.code === 'HPE_HEADER_OVERFLOW' ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400
       // A parser that lost its way says nothing of where the next request begins.
-      if (socket.writable) endUpgrade(socket, status, 'Bad Request', 'framing')
+      if (socket.writable) endUpgrade(socket, status, 'framing')
       ;(socket as Socket).destroySoon()
     })
   })
@@ -234,7 +239,7 @@ async function listen(
       const refusal = refusalOf(incoming, admission) ?? upgradeRefusal(incoming)
       if (refusal === undefined) return void forwardUpgrade(incoming, socket, head, forwarding)
       addOne(metrics.refused, refusal.reason)
-      endUpgrade(socket, refusal.status, 'Refused', refusal.reason)
+      endUpgrade(socket, refusal.status, refusal.reason)
     })
   }
 

@@ -1,11 +1,14 @@
 import { chmodSync, lstatSync, mkdtempSync, renameSync, rmdirSync, unlinkSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { connect } from 'node:net'
+import { platform } from 'node:os'
 import { dirname, join } from 'node:path'
 import { TokctlError } from '../core/errors.ts'
 
-/** sockaddr_un(7): the path with its end must fit 108 bytes; 104 on macOS. */
-const maxPathBytes = 103
+/** sockaddr_un(7): the path with its end must fit 108 bytes; 104 where the system is of BSD. */
+const maxPathBytes = platform() === 'linux' ? 107 : 103
+/** What is made beside it at first: `.tokctl-` and six letters, with a socket inside. */
+const hiddenBytes = '/.tokctl-XXXXXX/s'.length
 
 /**
  * Listens at a unix socket that only its owner can reach, from its first moment on. A socket that nobody listens at any
@@ -15,6 +18,7 @@ const maxPathBytes = 103
  * @throws {TokctlError} `config_invalid`
  */
 export async function listenAtSocketFile(server: Server, path: string): Promise<() => void> {
+  refuseLongPath(path)
   await makeRoom(path)
   let directory: string
   try {
@@ -25,7 +29,6 @@ export async function listenAtSocketFile(server: Server, path: string): Promise<
   // Listened at inside of a directory of ours, so that nobody connects before its mode is set.
   const hidden = join(directory, 's')
   try {
-    if (Buffer.byteLength(hidden) > maxPathBytes) throw failed(path, 'the path is too long')
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error: NodeJS.ErrnoException) => reject(failed(path, error.code)))
       server.listen(hidden, resolve)
@@ -47,6 +50,17 @@ export async function listenAtSocketFile(server: Server, path: string): Promise<
   }
 }
 
+/** The system would cut it, listen at what is left, and no client would find it by its name. */
+function refuseLongPath(path: string): void {
+  const maxDirectory = maxPathBytes - hiddenBytes
+  if (Buffer.byteLength(path) <= maxPathBytes && Buffer.byteLength(dirname(path)) <= maxDirectory) return
+  throw failed(
+    path,
+    'the path is too long',
+    `choose one of at most ${maxPathBytes} bytes, ${maxDirectory} for its directory: unix:/run/user/1000/api.sock`,
+  )
+}
+
 async function makeRoom(path: string): Promise<void> {
   let found: ReturnType<typeof lstatSync>
   try {
@@ -66,6 +80,7 @@ async function makeRoom(path: string): Promise<void> {
   unlinkSync(path)
 }
 
-function failed(path: string, why: string | undefined): TokctlError {
-  return new TokctlError('config_invalid', `cannot listen at the socket ${path} (${why ?? 'error'})`)
+function failed(path: string, why: string | undefined, hint?: string): TokctlError {
+  const message = `cannot listen at the socket ${path} (${why ?? 'error'})`
+  return new TokctlError('config_invalid', message, hint === undefined ? {} : { hint })
 }

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { exitCodeOf, TokctlError } from '../core/errors.ts'
@@ -29,15 +29,15 @@ export async function forwardUpgrade(
     const token = tokens.peek(route.profile) ?? (await tokens.get(route.profile, { signal: left.signal }))
     if ((await shake(token, true)) !== 401) return
     const successor = tokens.replace(route.profile, token.accessToken, left.signal)
-    if (successor === undefined) return endUpgrade(client, 401, 'Unauthorized')
+    if (successor === undefined) return endUpgrade(client, 401)
     countRejected(metrics, token)
     metrics.repeated++
     await shake(await successor, false)
   } catch (error) {
     if (left.signal.aborted) return
-    if (!(error instanceof TokctlError)) return endUpgrade(client, 500, 'Unexpected', 'internal_error')
+    if (!(error instanceof TokctlError)) return endUpgrade(client, 500, 'internal_error')
     addOne(metrics.withoutToken, error.code)
-    endUpgrade(client, exitCodeOf(error.code) === 5 ? 503 : 502, 'No Token', error.code)
+    endUpgrade(client, exitCodeOf(error.code) === 5 ? 503 : 502, error.code)
   }
 
   /** @returns The status, of which 401 is not passed on while it is the first. */
@@ -73,7 +73,7 @@ export async function forwardUpgrade(
           if (status < 200) return
           if (status !== 401 || !isFirst) {
             addOne(metrics.requests, status)
-            endUpgrade(client, status, reason ?? '')
+            endUpgrade(client, status, undefined, reason)
           }
           resolve(status)
           controller.abort(new Error('no upgrade'))
@@ -81,7 +81,7 @@ export async function forwardUpgrade(
         onResponseError() {
           if (isSettled) return
           metrics.upstreamFailures++
-          endUpgrade(client, 502, 'Bad Gateway', 'upstream_failed')
+          endUpgrade(client, 502, 'upstream_failed')
           resolve(502)
         },
       })
@@ -89,8 +89,18 @@ export async function forwardUpgrade(
   }
 }
 
-/** Answers a handshake with an empty answer, and ends the connection. */
-export function endUpgrade(client: Duplex, status: number, reason: string, code?: string): void {
+/**
+ * Answers a handshake with an empty answer, and ends the connection.
+ *
+ * @param code - Of a failure of ours.
+ * @param reason - That of the upstream, where the status is the upstream's.
+ */
+export function endUpgrade(
+  client: Duplex,
+  status: number,
+  code?: string,
+  reason = STATUS_CODES[status] ?? '',
+): void {
   const fields = code === undefined ? [] : ['tokctl-error', code]
   client.end(`${headText(status, reason, fields)}content-length: 0\r\nconnection: close\r\n\r\n`)
 }

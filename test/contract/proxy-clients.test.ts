@@ -48,8 +48,8 @@ test('who sends no whole header in time is told so and let go; who asks no more 
   const upstream = await startUpstream((_, outgoing) => outgoing.end('ok'))
   const limits = { headerMs: 50, idleMs: 50, watchMs: 20 }
   const { port } = await proxyBefore(upstream.origin, scriptedTokens(), { limits })
-  expect(await sendRaw(port, '')).toMatch(/^HTTP\/1\.1 408 /)
-  expect(await sendRaw(port, 'GET / HTTP/1.1\r\nHost: ')).toMatch(/^HTTP\/1\.1 408 /)
+  expect(await sendRaw(port, '')).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/)
+  expect(await sendRaw(port, 'GET / HTTP/1.1\r\nHost: ')).toMatch(/^HTTP\/1\.1 408 Request Timeout\r\n/)
   expect(await sendRaw(port, get(port).replace('close', 'keep-alive'))).toMatch(/^HTTP\/1\.1 200 [\s\S]*ok$/)
 })
 

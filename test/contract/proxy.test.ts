@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -610,7 +610,7 @@ describe('closed to everyone else', () => {
     [
       'a header without end',
       port => `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n${'X-A: aaaaaaaaaa\r\n'.repeat(5000)}\r\n`,
-      /^HTTP\/1\.1 431 /,
+      /^HTTP\/1\.1 431 Request Header Fields Too Large\r\n/,
     ],
     ['something that is not HTTP', () => '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', /^HTTP\/1\.1 400 /],
   ]
@@ -619,6 +619,15 @@ describe('closed to everyone else', () => {
     const { port } = await proxyBefore(upstream.origin, scriptedTokens())
     expect(await sendRaw(port, bytes(port))).toMatch(status)
     expect(upstream.seen).toEqual([])
+  })
+
+  test('a flood is one refusal, however many pieces it comes in', async () => {
+    const upstream = await startUpstream((_, outgoing) => outgoing.end())
+    const { port } = await proxyBefore(upstream.origin, scriptedTokens())
+    const head = `GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n`
+    await sendRaw(port, `${head}${'X-A: aaaaaaaaaa\r\n'.repeat(100_000)}\r\n`)
+    const { body } = await ask(port, '/.tokctl/metrics')
+    expect(body).toContain('tokctl_proxy_refused_total{route="api",reason="framing"} 1\n')
   })
 
   test('the connection of another user is ended without a word', async () => {
@@ -696,6 +705,28 @@ describe('closed to everyone else', () => {
       message: `cannot listen at the socket ${path} (there is something else)`,
     })
     expect(statSync(path).size).toBe(8)
+  })
+
+  test('a unix socket has a path that its clients can name, to the last byte of it', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tokctl-socket-'))
+    onTestFinished(() => rmSync(directory, { recursive: true, force: true }))
+    const upstream = await startUpstream((_, outgoing) => outgoing.end('ok'))
+    const max = process.platform === 'linux' ? 107 : 103
+    const longest = join(directory, 's'.repeat(max)).slice(0, max)
+    await proxyBefore(upstream.origin, scriptedTokens(), { listen: { kind: 'unix', path: longest } })
+    const outgoing = request({ socketPath: longest, path: '/', headers: { host: 'localhost' } }).end()
+    const [incoming] = (await once(outgoing, 'response')) as [IncomingMessage]
+    expect(await bodyOf(incoming)).toBe('ok')
+    const below = join(directory, 'd'.repeat(max - 17 - directory.length))
+    for (const path of [`${longest}s`, join(below, 's')]) {
+      const listen = { kind: 'unix', path } as const
+      await expect(proxyBefore(upstream.origin, scriptedTokens(), { listen })).rejects.toMatchObject({
+        code: 'config_invalid',
+        message: `cannot listen at the socket ${path} (the path is too long)`,
+        hint: `choose one of at most ${max} bytes, ${max - 17} for its directory: unix:/run/user/1000/api.sock`,
+      })
+    }
+    expect(readdirSync(directory)).toEqual([longest.slice(directory.length + 1)])
   })
 })
 
