@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { App } from '../app.ts'
 import type { Environment } from '../core/environment.ts'
 import { shellWord } from '../core/shell-word.ts'
-import type { Config } from '../profile/profile.ts'
+import type { Config, StoreKind } from '../profile/profile.ts'
 import { references } from '../profile/project.ts'
 import type { Store } from '../store/store.ts'
 import { openStore, storeKind } from '../store/stores.ts'
@@ -11,11 +11,15 @@ import { type Finding, note, ok, problem, problemsOf } from './finding.ts'
 
 // What `doctor` says of the store: which, why that one, how strong, whether it answers, and how large what it keeps is.
 
-/** @param config - `undefined` where there is none that can be read. */
+/**
+ * @param config - `undefined` where there is none that can be read.
+ * @param configured - What it says of the store, which can be told of one with problems too.
+ */
 export async function storeFindings(
   app: App,
   environment: Environment,
   config: Config | undefined,
+  configured: StoreKind,
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   const damaged: string[] = []
@@ -24,7 +28,7 @@ export async function storeFindings(
   const options = { environment, stateDir, busSocket, recorded: undefined, warn() {}, trace }
   let store: Store | undefined
   try {
-    const kind = storeKind(environment, config?.store ?? 'auto')
+    const kind = storeKind(environment, configured)
     const why = environment.env['TOKCTL_STORE']
       ? 'TOKCTL_STORE says so'
       : kind === 'auto'

@@ -1,5 +1,5 @@
 import { TokctlError } from '../core/errors.ts'
-import { configFile } from '../profile/load.ts'
+import { configFile, loadStoreKind } from '../profile/load.ts'
 import type { Config } from '../profile/profile.ts'
 import { shownPath } from '../profile/shown-path.ts'
 import { coloursOf } from './colour.ts'
@@ -68,7 +68,8 @@ async function examine(asksServers: boolean, context: CommandContext): Promise<F
   if (isUsable) {
     findings.push(...profileFindings(profiles, app, environment, clock.now()))
     const { storeFindings } = await import('./doctor-store.ts')
-    findings.push(...(await storeFindings(app, environment, config)))
+    const configured = config?.store ?? (await loadStoreKind(environment, context.options.config)) ?? 'auto'
+    findings.push(...(await storeFindings(app, environment, config, configured)))
     const names = profiles.map(({ name }) => name)
     findings.push(...(await lockFindings(app, names, clock.now())))
   }

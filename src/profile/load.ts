@@ -239,6 +239,20 @@ export async function loadProxies(
   return parseConfig(source, shownPath(source.file, environment.home), environment).proxies
 }
 
+/** Reads what the user's own file says of the store, whatever else is wrong with it; `undefined` where it cannot be told. */
+export async function loadStoreKind(
+  environment: Environment,
+  flag?: string | undefined,
+): Promise<StoreKind | undefined> {
+  const { storeOf } = await import('./parse.ts')
+  try {
+    return storeOf(readConfig(environment, flag), environment)
+  } catch (error) {
+    if (error instanceof TokctlError) return undefined
+    throw error
+  }
+}
+
 // Only what can be a name is looked for: anything else could be found across the lines of the copy.
 function compiledProfile(compiled: Compiled, name: string): Profile | undefined {
   return name.includes('\n') || name.includes(' ') ? undefined : compiled.profile(name)

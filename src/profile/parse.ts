@@ -5,7 +5,7 @@ import type { Environment } from '../core/environment.ts'
 import { printable, TokctlError } from '../core/errors.ts'
 import type { ConfigBytes } from './compiled.ts'
 import { indexLines } from './lines.ts'
-import type { Config } from './profile.ts'
+import type { Config, StoreKind } from './profile.ts'
 import type { ProxySettings } from './proxy-settings.ts'
 import type { KeyPath, Problem } from './read-value.ts'
 import { validate } from './validate.ts'
@@ -31,6 +31,18 @@ export function parseConfig(
   })
   if (problems.length > 0) throw invalid(problems, text, shown)
   return { file, store, profiles, proxies }
+}
+
+/** What a configuration says of its store, whatever else is wrong with it; `undefined` of a text that is not TOML. */
+export function storeOf(
+  { file, bytes }: ConfigBytes,
+  { home, platform }: Environment,
+): StoreKind | undefined {
+  try {
+    return validate(parseToml(decode(bytes, file), file), { directory: dirname(file), home, platform }).store
+  } catch {
+    return undefined
+  }
 }
 
 function invalid(problems: readonly Problem[], text: string, shown: string): TokctlError {

@@ -162,10 +162,16 @@ describe('a problem is exit 1, and comes with what mends it', () => {
 
   test('unknown keys, each of them', async () => {
     const { at, options } = await corp('clientid = "x"\nscop = "y"')
-    const { all } = await findings({ ...options, at })
+    at.writeConfig(`[store]\nkind = "file"\n${readFileSync(at.configFile, 'utf8')}`)
+    const env = { ...options.env, TOKCTL_STORE: undefined }
+    const { all } = await findings({ ...options, env, at })
     expect(problemsIn(all).map(({ check, message }) => [check, message.replace(/^.*?:\d+: /, '')])).toEqual([
       ['config', 'profile.corp.clientid: unknown key; did you mean client_id?'],
       ['config', 'profile.corp.scop: unknown key; did you mean scope?'],
+    ])
+    // What the file says of the store counts all the same.
+    expect(all.filter(({ check }) => check === 'store').map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^file \(the configuration says so\): /),
     ])
   })
 
