@@ -10,6 +10,8 @@ export interface Canvas {
   readonly colours: Colours
   /** Cells of a line; `undefined` where nobody looks, who would need it cut. */
   readonly width: number | undefined
+  /** Lines of the screen; `undefined` where it may go on. */
+  readonly height: number | undefined
   /** How a bar looks: `blocks` where the terminal shows them, `none` where nobody looks. */
   readonly bar: 'blocks' | 'ascii' | 'none'
 }
@@ -34,6 +36,8 @@ interface Column {
 
 const barCells = 8
 const gap = 2
+/** What a longer name gives way to before any column is left out. */
+const nameCells = 20
 /** What a failure needs to be worth its place in the line; with less it goes below. */
 const failureCells = 24
 
@@ -49,7 +53,7 @@ const columns: readonly Column[] = [
 /** Draws the rows, each line with its line feed. */
 export function statusTable(rows: readonly Row[], now: EpochMs, canvas: Canvas): string {
   if (rows.length === 0) return 'no profiles are configured\n'
-  const { colours, width } = canvas
+  const { colours, width, height } = canvas
   const hasFailure = rows.some(row => row.failure !== undefined)
   const drawn = columns.map(column => ({
     column,
@@ -59,9 +63,10 @@ export function statusTable(rows: readonly Row[], now: EpochMs, canvas: Canvas):
   const sizeOf = ({ column, cells }: (typeof drawn)[number]): number =>
     Math.max(widthOf(column.title), ...cells.map(widthOf))
   const lineSize = (): number => drawn.reduce((sum, one) => sum + sizeOf(one) + gap, -gap)
+  const spare = Math.max(0, sizeOf(drawn[0]!) - nameCells)
   for (const order of [1, 2, 3]) {
     const at = drawn.findIndex(({ column }) => column.spared === order)
-    if (lineSize() > room && at >= 0) drawn.splice(at, 1)
+    if (lineSize() - spare > room && at >= 0) drawn.splice(at, 1)
   }
   const isBeside = hasFailure && room - lineSize() - gap >= failureCells
   const sizes = drawn.map(sizeOf)
@@ -80,21 +85,27 @@ export function statusTable(rows: readonly Row[], now: EpochMs, canvas: Canvas):
       .join(' '.repeat(gap))
       .trimEnd()
 
-  const lines = [
-    lineOf([
-      ...drawn.map(({ column }) => column.title),
-      ...(hasFailure && (isBeside || width === undefined) ? ['LAST FAILURE'] : []),
-    ]),
-  ]
+  const head = lineOf([
+    ...drawn.map(({ column }) => column.title),
+    ...(hasFailure && (isBeside || width === undefined) ? ['LAST FAILURE'] : []),
+  ])
   const left = room - sizes.reduce((sum, size) => sum + size + gap, 0)
-  for (const [i, row] of rows.entries()) {
+  const linesOf = (row: Row, i: number): string[] => {
     const cells = drawn.map(({ cells }) => cells[i]!)
     const failure = row.failure === undefined ? undefined : failureText(row.failure, now)
-    if (failure === undefined) lines.push(lineOf(cells, row.state))
-    else if (isBeside) lines.push(lineOf([...cells, cut(failure, left)], row.state))
-    else lines.push(lineOf(cells, row.state), `  ${cut(failure, room - 2)}`)
+    if (failure === undefined) return [lineOf(cells, row.state)]
+    if (isBeside) return [lineOf([...cells, cut(failure, left)], row.state)]
+    return [lineOf(cells, row.state), `  ${cut(failure, room - 2)}`]
   }
-  return `${lines.join('\n')}\n`
+  return `${[head, ...fitting(rows.map(linesOf), (height ?? Number.POSITIVE_INFINITY) - 1)].join('\n')}\n`
+}
+
+/** As many as there are lines for, and how many more there are. */
+function fitting(rows: readonly (readonly string[])[], height: number): string[] {
+  if (rows.flat().length <= height) return rows.flat()
+  let count = rows.length
+  while (count > 0 && rows.slice(0, count).flat().length > height - 1) count--
+  return [...rows.slice(0, count).flat(), `and ${rows.length - count} more`]
 }
 
 function cellOf(column: Column, row: Row, now: EpochMs, { bar }: Canvas): string {

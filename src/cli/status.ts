@@ -53,12 +53,13 @@ function json(rows: readonly Row[]): string {
 
 async function canvasOf({ env, platform }: Environment): Promise<Canvas> {
   const colours = await coloursOf(1, env)
-  if (!(await isTerminal(1))) return { colours, width: undefined, bar: 'none' }
+  if (!(await isTerminal(1))) return { colours, width: undefined, height: undefined, bar: 'none' }
   const locale = env['LC_ALL'] || env['LC_CTYPE'] || env['LANG'] || ''
   const hasBlocks = /utf-?8/i.test(locale) || platform === 'darwin' || platform === 'win32'
   return {
     colours,
     width: terminalSize().columns,
+    height: undefined,
     bar: hasBlocks && env['TERM'] !== 'dumb' ? 'blocks' : 'ascii',
   }
 }
@@ -96,7 +97,8 @@ async function watch(name: string | undefined, asJson: boolean, context: Command
     screen.open()
     while (!signal.aborted) {
       const rows = await read(name, context)
-      screen.draw(statusTable(rows, clock.now(), await canvasOf(environment)))
+      const canvas = { ...(await canvasOf(environment)), height: terminalSize().rows }
+      screen.draw(statusTable(rows, clock.now(), canvas))
       wake = new AbortController()
       await clock.sleep(everyMs, AbortSignal.any([signal, wake.signal]))
     }

@@ -64,7 +64,7 @@ const rows: Row[] = [
 ]
 
 function draw(width: number | undefined, bar: Canvas['bar'] = 'none', colours = plain): string[] {
-  return statusTable(rows, now, { colours, width, bar }).split('\n').slice(0, -1)
+  return statusTable(rows, now, { colours, width, height: undefined, bar }).split('\n').slice(0, -1)
 }
 
 test('where nobody looks: plain, whole, one line each', () => {
@@ -119,13 +119,43 @@ describe('a narrow terminal', () => {
 })
 
 test('without a failure there is no column for it', () => {
-  expect(statusTable([row({})], now, { colours: plain, width: undefined, bar: 'none' })).not.toContain(
-    'FAILURE',
+  const canvas: Canvas = { colours: plain, width: undefined, height: undefined, bar: 'none' }
+  expect(statusTable([row({})], now, canvas)).not.toContain('FAILURE')
+})
+
+test('one long name gives way before any column does', () => {
+  const long = row({ profile: 'n'.repeat(64), source: 'http' })
+  const canvas: Canvas = { colours: plain, width: 80, height: undefined, bar: 'blocks' }
+  const [head, first] = statusTable([long, row({ source: 'http' })], now, canvas).split('\n')
+  expect(head).toMatch(/^PROFILE +SOURCE +STATE +TIME LEFT +RENEWAL +STORE$/)
+  expect(first).toMatch(/^n{20,}… {2}http /)
+  expect(widthOf(first!)).toBeLessThanOrEqual(80)
+})
+
+test('a screen with too few lines says how many profiles are not on it', () => {
+  const many = Array.from({ length: 8 }, (_, i) =>
+    row({ profile: `p${i}`, ...(i === 1 ? { failure: failed } : {}) }),
   )
+  const canvas: Canvas = { colours: plain, width: 60, height: 6, bar: 'none' }
+  // The second has a line for its failure.
+  const lines = statusTable(many, now, canvas).trimEnd().split('\n')
+  expect(lines.map(line => line.slice(0, 11).trimEnd())).toEqual([
+    'PROFILE  SO',
+    'p0       cl',
+    'p1       cl',
+    '  2m ago: t',
+    'p2       cl',
+    'and 5 more',
+  ])
+  const whole = statusTable(many, now, { ...canvas, height: 10 })
+    .trimEnd()
+    .split('\n')
+  expect(whole).toHaveLength(10)
+  expect(whole.at(-1)).toMatch(/^p7 /)
 })
 
 test('no profiles is said in words', () => {
-  expect(statusTable([], now, { colours: plain, width: 80, bar: 'none' })).toBe(
+  expect(statusTable([], now, { colours: plain, width: 80, height: undefined, bar: 'none' })).toBe(
     'no profiles are configured\n',
   )
 })
