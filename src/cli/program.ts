@@ -24,7 +24,7 @@ export async function runCommand(argv: readonly string[], version: string, runWi
     await program.parseAsync(argv, { from: 'user' })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
-    if (error.exitCode !== 0) throw usageError(error)
+    if (error.exitCode !== 0) throw usageError(error, helpOf(program, argv))
   }
 }
 
@@ -77,14 +77,30 @@ function commandName(argv: readonly string[]): string | undefined {
   return undefined
 }
 
-function usageError(error: CommanderError): TokctlError {
+/** What shows the help of the command that is named, as far as the words name one. */
+function helpOf(program: Command, argv: readonly string[]): string {
+  const words = ['tokctl']
+  let command = program
+  for (let i = 0; i < argv.length; i++) {
+    const word = argv[i]!
+    if (word === '--config') i++
+    if (word === '--config' || word.startsWith('-')) continue
+    const named = command.commands.find(child => child.name() === word)
+    if (named === undefined) break
+    words.push(word)
+    command = named
+  }
+  return `run: ${words.join(' ')} --help`
+}
+
+function usageError(error: CommanderError, help: string): TokctlError {
   if (error.code === 'commander.help') {
-    return new TokctlError('usage', 'no command was named', { hint: 'run: tokctl --help' })
+    return new TokctlError('usage', 'no command was named', { hint: help })
   }
   const [told = '', ...rest] = error.message.replace(/^error: /, '').split('\n')
   // Whoever writes a secret behind an option that does not exist must not find it in a log.
   const first = printable(told.replace(/^(unknown option '--?[\w-]+)=.*/s, "$1'"))
   const suggestion = /\(Did you mean (.*?)\?\)/.exec(rest.join(' '))?.[1]
-  const hint = suggestion === undefined ? 'run: tokctl --help' : `did you mean ${suggestion}?`
+  const hint = suggestion === undefined ? help : `did you mean ${suggestion}?`
   return new TokctlError('usage', first.replaceAll("'", '"').replace(/\.$/, ''), { hint })
 }

@@ -79,7 +79,7 @@ describe('the command line is told what is wrong with it (exit 2)', () => {
     [
       'no profile',
       ['get'],
-      'tokctl: error: missing required argument "profile"\ntokctl: hint: run: tokctl --help\n',
+      'tokctl: error: missing required argument "profile"\ntokctl: hint: run: tokctl get --help\n',
     ],
     [
       'an unknown option',
