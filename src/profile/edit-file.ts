@@ -50,11 +50,20 @@ export function editConfig(
     makeDirectories(dirname(target))
     writeFileAtomic(target, after, environment.pid)
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? 'error'
-    throw new TokctlError('config_invalid', `configuration file ${shown} cannot be written (${code})`, {
-      hint: 'name another one: --config FILE',
-    })
+    throw notWritten(shown, (error as NodeJS.ErrnoException).code ?? 'error')
   }
+}
+
+/** Says that the configuration could not be written, and what would help. @param code - Of the system. */
+export function notWritten(shown: string, code: string): TokctlError {
+  return new TokctlError('config_invalid', `configuration file ${shown} cannot be written (${code})`, {
+    hint: remedies[code] ?? 'name another one: --config FILE',
+  })
+}
+
+const remedies: { readonly [code: string]: string } = {
+  ENOSPC: 'free some space on that disk, then run the command again',
+  EDQUOT: 'free some of your quota, then run the command again',
 }
 
 function readOrMissing(environment: Environment, flag: string | undefined): Buffer | undefined {

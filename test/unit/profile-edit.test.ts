@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { appended, without, withStore } from '../../src/profile/edit.ts'
+import { notWritten } from '../../src/profile/edit-file.ts'
 
 const block = '# about it\n[profile.x]\nsource = "ci"\n'
 
@@ -104,4 +105,25 @@ test('whatever stands around it, all other lines stay in their order', () => {
     }),
     { numRuns: 300 },
   )
+})
+
+test('a disk without room wants room, not another file', () => {
+  const hints = ['ENOSPC', 'EDQUOT', 'EROFS'].map(code => notWritten('~/c.toml', code))
+  expect(hints.map(({ code, message, hint }) => [code, message, hint])).toEqual([
+    [
+      'config_invalid',
+      'configuration file ~/c.toml cannot be written (ENOSPC)',
+      'free some space on that disk, then run the command again',
+    ],
+    [
+      'config_invalid',
+      'configuration file ~/c.toml cannot be written (EDQUOT)',
+      'free some of your quota, then run the command again',
+    ],
+    [
+      'config_invalid',
+      'configuration file ~/c.toml cannot be written (EROFS)',
+      'name another one: --config FILE',
+    ],
+  ])
 })
