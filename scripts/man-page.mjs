@@ -21,13 +21,19 @@ const environment = [
   ['TOKCTL_STORE_KEY', 'The key of sealed files: 32 bytes as base64.'],
   ['TOKCTL_STORE_KEY_FILE', 'A file with that key.'],
   ['TOKCTL_NO_INPUT', '1: never ask anything.'],
+  ['TOKCTL_VERBOSE', '1: as -v; http: as --debug-http. For where another tool makes the call.'],
   ['HTTPS_PROXY, HTTP_PROXY, NO_PROXY', 'Proxies for requests.'],
+  ['NODE_EXTRA_CA_CERTS', 'A file of authorities to trust beside the usual ones, as PEM.'],
   ['NO_COLOR, FORCE_COLOR', 'No colours, or colours where there is no terminal.'],
 ]
 
 const files = [
   ['~/.config/tokctl/config.toml', 'The configuration; below $XDG_CONFIG_HOME where that is set.'],
   ['~/.local/state/tokctl', 'The state; below $XDG_STATE_HOME where that is set.'],
+  [
+    '.tokctl.toml',
+    "A project's own profiles, in the working directory or above it. It has no effect before tokctl trust.",
+  ],
 ]
 
 /** @param released - The day of that version, as CHANGELOG has it; empty before. */
@@ -78,8 +84,8 @@ function section(command) {
   ]
 }
 
-function option({ flags, about }) {
-  return entry(flags, about)
+function option({ flags, about, fallback }) {
+  return entry(flags, fallback === undefined ? about : `${about} (default: ${fallback})`)
 }
 
 function entry(term, about) {

@@ -9,6 +9,8 @@ export interface OptionNode {
   readonly names: readonly string[]
   /** What its value is called; `undefined` for one without a value. */
   readonly value: string | undefined
+  /** What stands for it where it is not given; `undefined` where nothing does. */
+  readonly fallback: string | undefined
   readonly about: string
 }
 
@@ -100,6 +102,7 @@ function optionOf(option: Option): OptionNode {
   return {
     flags: option.flags,
     names: [option.short, option.long].filter(name => name !== undefined),
+    fallback: typeof option.defaultValue === 'string' ? option.defaultValue : undefined,
     value: /[<[]([^>\]]+)[>\]]/.exec(option.flags)?.[1],
     about: option.description,
   }

@@ -32,11 +32,23 @@ test('it shows every command, option and example as they are typed', async () =>
   expect(code).toBe(0)
   const shown = stdout.replace(/.\u0008/g, '')
   const check = (node: CommandNode): void => {
-    for (const { flags } of node.options) expect(shown).toContain(flags)
+    for (const { flags, fallback } of node.options) {
+      expect(shown).toContain(flags)
+      if (fallback !== undefined) expect(shown).toContain(`(default: ${fallback})`)
+    }
     for (const line of node.example) expect(shown).toContain(line)
     for (const child of node.commands) check(child)
   }
   check(await commandTree())
+  expect(shown).toMatch(/token, header, json, curl, netrc, env \(default: token\)/)
+})
+
+test('it tells every variable of ours that a person may set, and the files', () => {
+  const told = readFileSync(page, 'utf8').replaceAll('\\', '')
+  const readme = readFileSync(join(root, 'README.md'), 'utf8')
+  const variables = new Set(readme.match(/\bTOKCTL_[A-Z_]+\b/g))
+  expect([...variables].length).toBeGreaterThan(2)
+  for (const name of [...variables, 'NODE_EXTRA_CA_CERTS', '.tokctl.toml']) expect(told).toContain(name)
 })
 
 test('it tells every exit code there is', () => {
