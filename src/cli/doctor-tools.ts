@@ -9,34 +9,90 @@ import { type Finding, note, ok, problem } from './finding.ts'
 
 // What `doctor` says of the shells and tools that ask us. Reads their files and runs none of them.
 
-/** Whether this shell completes our command lines. */
-export function completionFindings({ env, home }: Environment, probe: Probe): Finding[] {
-  const shell = /(?:^|[\\/])(bash|zsh|fish)$/.exec(env['SHELL'] ?? '')?.[1]
+/** Whether this shell completes our command lines: not only whether the file is there, also whether the shell loads it. */
+export function completionFindings(environment: Environment, probe: Probe): Finding[] {
+  const shell = /(?:^|[\\/])(bash|zsh|fish)$/.exec(environment.env['SHELL'] ?? '')?.[1]
   if (shell === undefined) return []
-  const data = env['XDG_DATA_HOME'] || join(home, '.local', 'share')
-  const config = env['XDG_CONFIG_HOME'] || join(home, '.config')
-  const own = {
-    bash: join(data, 'bash-completion', 'completions', 'tokctl'),
-    zsh: join(home, '.zfunc', '_tokctl'),
-    fish: join(config, 'fish', 'completions', 'tokctl.fish'),
-  }[shell as 'bash' | 'zsh' | 'fish']
-  const others = {
-    bash: [
-      '/usr/share/bash-completion/completions/tokctl',
-      '/usr/local/share/bash-completion/completions/tokctl',
-      '/etc/bash_completion.d/tokctl',
-    ],
-    zsh: ['/usr/share/zsh/vendor-completions/_tokctl', '/usr/local/share/zsh/site-functions/_tokctl'],
-    fish: ['/usr/share/fish/vendor_completions.d/tokctl.fish'],
-  }[shell as 'bash' | 'zsh' | 'fish']
-  const started = { bash: '.bashrc', zsh: '.zshrc', fish: join('.config', 'fish', 'config.fish') }
-  const isStarted = /tokctl completion|tokctl\.bash|_tokctl/.test(
-    probe.read(join(home, started[shell as 'bash' | 'zsh' | 'fish'])) ?? '',
-  )
-  if (isStarted || [own, ...others].some(path => probe.exists(path)))
-    return [ok('completion', `installed for ${shell}`)]
-  const make = `mkdir -p ${shellWord(dirname(own))} && tokctl completion ${shell} > ${shellWord(own)}`
-  return [note('completion', `not installed for ${shell}`, `run: ${make}`)]
+  const steps = missingSteps[shell as keyof typeof missingSteps](environment, probe)
+  if (steps.length === 0) return [ok('completion', `installed for ${shell}`)]
+  return [note('completion', `not in force for ${shell}`, `run: ${steps.join(' && ')}`)]
+}
+
+/** What is still to be done in each shell, as commands. */
+const missingSteps = {
+  bash({ env, home }: Environment, probe: Probe): string[] {
+    const own = join(
+      env['XDG_DATA_HOME'] || join(home, '.local', 'share'),
+      'bash-completion/completions/tokctl',
+    )
+    const rc = join(home, '.bashrc')
+    if (/tokctl completion|tokctl\.bash|completions\/tokctl/.test(uncommented(probe.read(rc)))) return []
+    if (probe.exists('/etc/bash_completion.d/tokctl') && isAny(bashCompletion, probe)) return []
+    const isThere = isAny([own, ...shared.bash], probe)
+    return [
+      ...(isThere ? [] : written('bash', own)),
+      // What lies there is loaded by the package bash-completion alone.
+      ...(isAny(bashCompletion, probe)
+        ? []
+        : [`echo ${shellWord(`. ${shellWord(own)}`)} >> ${shellWord(rc)}`]),
+    ]
+  },
+  zsh({ env, home }: Environment, probe: Probe): string[] {
+    const own = join(home, '.zfunc', '_tokctl')
+    const rc = join(env['ZDOTDIR'] || home, '.zshrc')
+    const lines = [...zshrcs, rc].flatMap(path => uncommented(probe.read(path)).split('\n'))
+    const starts = lines.findLastIndex(line => zshStarts.test(line))
+    const isSourced = lines.some(line => /tokctl completion zsh|(?:source|\.)\s+\S*_tokctl/.test(line))
+    if (isSourced && starts >= 0) return []
+    const isShared = isAny(shared.zsh, probe)
+    // zsh looks into the directories that it knows at that moment.
+    const at = lines.findIndex(line => line.includes('.zfunc'))
+    const isKnown = isShared || (at >= 0 && at <= starts)
+    const more = [...(isKnown ? [] : ['fpath=(~/.zfunc $fpath)']), 'autoload -Uz compinit && compinit']
+    return [
+      ...(isShared || probe.exists(own) ? [] : written('zsh', own)),
+      ...(isKnown && starts >= 0
+        ? []
+        : [`printf '%s\\n' ${more.map(shellWord).join(' ')} >> ${shellWord(rc)}`]),
+    ]
+  },
+  fish({ env, home }: Environment, probe: Probe): string[] {
+    const config = join(env['XDG_CONFIG_HOME'] || join(home, '.config'), 'fish')
+    const own = join(config, 'completions', 'tokctl.fish')
+    if (/tokctl completion/.test(uncommented(probe.read(join(config, 'config.fish'))))) return []
+    return isAny([own, ...shared.fish], probe) ? [] : written('fish', own)
+  },
+}
+
+/** Where a package puts them. */
+const shared = {
+  bash: [
+    '/usr/share/bash-completion/completions/tokctl',
+    '/usr/local/share/bash-completion/completions/tokctl',
+  ],
+  zsh: ['/usr/share/zsh/vendor-completions/_tokctl', '/usr/local/share/zsh/site-functions/_tokctl'],
+  fish: ['/usr/share/fish/vendor_completions.d/tokctl.fish'],
+}
+
+const bashCompletion = [
+  '/usr/share/bash-completion/bash_completion',
+  '/usr/local/share/bash-completion/bash_completion',
+  '/usr/local/etc/profile.d/bash_completion.sh',
+  '/opt/homebrew/etc/profile.d/bash_completion.sh',
+]
+const zshrcs = ['/etc/zsh/zshrc', '/etc/zshrc']
+const zshStarts = /\bcompinit\b|oh-my-zsh\.sh|\b(?:antidote|antigen|prezto|zgenom|zimfw|zinit|zplug)\b/
+
+function written(shell: string, file: string): string[] {
+  return [`mkdir -p ${shellWord(dirname(file))}`, `tokctl completion ${shell} > ${shellWord(file)}`]
+}
+
+function isAny(paths: readonly string[], probe: Probe): boolean {
+  return paths.some(path => probe.exists(path))
+}
+
+function uncommented(text: string | undefined): string {
+  return (text ?? '').replace(/^\s*#.*$/gm, '')
 }
 
 interface Tool {

@@ -17,7 +17,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { App } from '../../src/app.ts'
 import { directoryFindings } from '../../src/cli/doctor-config.ts'
 import { lockFindings, machine, type Probe, stateFindings, surroundings } from '../../src/cli/doctor-place.ts'
-import { helperFindings, toolsAsking } from '../../src/cli/doctor-tools.ts'
+import { completionFindings, helperFindings, toolsAsking } from '../../src/cli/doctor-tools.ts'
 import type { Environment } from '../../src/core/environment.ts'
 import { createLock, kernelLock } from '../../src/core/lock.ts'
 import { loadLockAddon } from '../../src/core/lock-addon.ts'
@@ -742,6 +742,58 @@ test('a watcher is named with its process and its age, and is no problem however
     { check: 'lock', level: 'note', message: 'profile "corp" is being watched by process 4711 since 2h' },
   ])
   expect(readdirSync(stateDir.file('locks')).filter(name => /other|configuration/.test(name))).toEqual([])
+})
+
+describe('a completion is believed where the shell loads it', () => {
+  const file = '/home/ada/.zfunc/_tokctl'
+  const vendor = '/usr/share/zsh/vendor-completions/_tokctl'
+  const bash = '/home/ada/.local/share/bash-completion/completions/tokctl'
+  const load = '/usr/share/bash-completion/bash_completion'
+  const zshrc = '/home/ada/.zshrc'
+  const cases: [name: string, shell: string, files: Record<string, string>, level: string, hint?: RegExp][] =
+    [
+      ['zsh, its directory before', 'zsh', { [file]: '', [zshrc]: 'fpath+=~/.zfunc\ncompinit' }, 'ok'],
+      [
+        'zsh, its directory too late',
+        'zsh',
+        { [file]: '', [zshrc]: 'compinit\nfpath+=~/.zfunc' },
+        'note',
+        /^run: printf .*fpath=/,
+      ],
+      [
+        'zsh, only in a comment',
+        'zsh',
+        { [file]: '', [zshrc]: '# fpath+=~/.zfunc\ncompinit' },
+        'note',
+        /fpath=/,
+      ],
+      ['zsh, a framework', 'zsh', { [file]: '', [zshrc]: 'fpath+=~/.zfunc\n. $ZSH/oh-my-zsh.sh' }, 'ok'],
+      ['zsh, sourced', 'zsh', { [zshrc]: 'compinit\nsource <(tokctl completion zsh)' }, 'ok'],
+      ['zsh, of a package', 'zsh', { [vendor]: '', [zshrc]: 'compinit' }, 'ok'],
+      [
+        'zsh, of a package, not started',
+        'zsh',
+        { [vendor]: '' },
+        'note',
+        /^run: printf '%s\\n' 'autoload -Uz compinit && compinit' >> /,
+      ],
+      ['bash with bash-completion', 'bash', { [bash]: '', [load]: '' }, 'ok'],
+      [
+        'bash without it',
+        'bash',
+        { [bash]: '' },
+        'note',
+        /^run: echo '\. \/home\/ada\/.*tokctl' >> \/home\/ada\/\.bashrc$/,
+      ],
+      ['bash without it, sourced', 'bash', { [bash]: '', '/home/ada/.bashrc': `. ${bash}` }, 'ok'],
+      ['fish', 'fish', { '/home/ada/.config/fish/completions/tokctl.fish': '' }, 'ok'],
+    ]
+  test.each(cases)('%s', (_, shell, files, level, hint) => {
+    const probe = { ...machine, exists: (path: string) => path in files, read: (path: string) => files[path] }
+    const [found] = completionFindings(environmentOf({ SHELL: `/bin/${shell}` }), probe)
+    expect(found).toMatchObject({ level })
+    if (hint !== undefined) expect(found!.hint).toMatch(hint)
+  })
 })
 
 describe('the place', () => {
