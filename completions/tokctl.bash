@@ -12,21 +12,33 @@ _tokctl_spec() {
     'logout') options='--all --timeout' values='--timeout:-' kinds='profile' ;;
     'reject') options='--timeout' values='--timeout:-' kinds='profile' ;;
     'status') options='--json --watch' kinds='profile' ;;
-    'watch') options='--file --format --template --aws --gce --azure --variables --on-change --on-login-required --pass-token --once --install' values='--file:file --format:form --template:- --aws:- --gce:- --azure:- --variables:file --on-change:- --on-login-required:- --install:-' kinds='profile' repeats='1' ;;
+    'watch') options='--file --format --template --aws --gce --azure --variables --on-change --on-login-required --pass-token --once --install' values='--file:file --format:format --template:- --aws:- --gce:- --azure:- --variables:file --on-change:- --on-login-required:- --install:-' kinds='profile' repeats='1' ;;
     'ci') options='--system --file --min-validity --timeout' values='--system:system --file:file --min-validity:- --timeout:-' kinds='profile' repeats='1' ;;
     'doctor') options='--json --no-network' ;;
     'prune') options='--dry-run --logins' ;;
     'trust') options='--yes' kinds='file' ;;
     'untrust') kinds='file' ;;
     'init') options='--provider --set --secret-stdin --sealed-files --no-check --no-get' values='--provider:provider --set:-' kinds='-' ;;
-    'proxy') options='--upstream --listen --client-auth --max-body --ca-file' values='--upstream:- --listen:- --client-auth:file --max-body:- --ca-file:file' kinds='-' repeats='1' ;;
+    'proxy') options='--upstream --listen --client-auth --max-body --ca-file' values='--upstream:- --listen:- --client-auth:file --max-body:- --ca-file:file' kinds='route' repeats='1' ;;
     'profile') commands='list show add remove test' ;;
     'profile list') options='--json' ;;
     'profile show') options='--json' kinds='profile' ;;
     'profile add') options='--provider --set --list' values='--provider:provider --set:-' kinds='-' ;;
     'profile remove') kinds='profile' ;;
     'profile test') options='--json --timeout' values='--timeout:-' kinds='profile' ;;
-    'helper') kinds='protocol profile' repeats='1' ;;
+    'helper') commands='git docker kubectl aws bazel cargo gcp goauth keyring pnpm terraform vault' ;;
+    'helper git') kinds='git-says' ;;
+    'helper docker') kinds='docker-says' ;;
+    'helper kubectl') kinds='profile' ;;
+    'helper aws') kinds='profile' ;;
+    'helper bazel') kinds='bazel-says' ;;
+    'helper cargo') kinds='cargo-says' ;;
+    'helper gcp') kinds='profile' ;;
+    'helper goauth') ;;
+    'helper keyring') kinds='keyring-says' ;;
+    'helper pnpm') kinds='profile' ;;
+    'helper terraform') kinds='terraform-says' ;;
+    'helper vault') kinds='vault-says' ;;
     'setup') options='--print --remove --list --json --as --audience --store' values='--as:- --audience:-' kinds='tool profile' ;;
     'secret') commands='set list delete' ;;
     'secret set') kinds='-' ;;
@@ -41,17 +53,25 @@ _tokctl_spec() {
 _tokctl_reply() {
   local IFS=$' \t\n' words=''
   case $1 in
-    'protocol') words='git docker kubectl aws bazel cargo gcp goauth keyring pnpm terraform vault' ;;
     'provider') words='okta okta-login auth0 auth0-login entra entra-login google-service-account google cognito keycloak keycloak-login github-app github gitlab salesforce spotify twitch slack atlassian databricks snowflake docker-hub npm pypi oidc oidc-login' ;;
     'form') words='token header json curl netrc env' ;;
+    'format') words='token json curl netrc' ;;
     'shell') words='bash zsh fish powershell' ;;
     'tool') words='git docker kubectl aws gcp bazel cargo terraform tofu go pip uv pnpm vault bao' ;;
     'system') words='github gitlab azure circleci buildkite bitbucket jenkins plain' ;;
-    profile)
+    'git-says') words='get store erase capability' ;;
+    'docker-says') words='get store erase list version' ;;
+    'bazel-says') words='get' ;;
+    'cargo-says') words='get' ;;
+    'goauth-says') words='' ;;
+    'keyring-says') words='get diagnose' ;;
+    'terraform-says') words='get store forget' ;;
+    'vault-says') words='get store erase' ;;
+    profile | route)
       if [[ -n $config ]]; then
-        words=$(tokctl __complete profiles --config "${config/#\~\//$HOME/}" 2>/dev/null </dev/null)
+        words=$(tokctl __complete "${1}s" --config "${config/#\~\//$HOME/}" 2>/dev/null </dev/null)
       else
-        words=$(tokctl __complete profiles 2>/dev/null </dev/null)
+        words=$(tokctl __complete "${1}s" 2>/dev/null </dev/null)
       fi
       ;;
     file)

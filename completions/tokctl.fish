@@ -39,7 +39,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
             set kinds profile
         case 'watch'
             set options '--file'\t'write it there (0600); {profile} is the name' '--format'\t'token, json, curl, netrc' '--template'\t'such as "{token} {expires_at}"' '--aws'\t'answer the AWS SDKs there' '--gce'\t'answer the Google SDKs there' '--azure'\t'answer the Azure SDKs there' '--variables'\t'write what these SDKs need to know there (0600)' '--on-change'\t'run this when the token is another than before' '--on-login-required'\t'run this when a person must sign in' '--pass-token'\t'put the token into its environment, as TOKEN' '--once'\t'renew what is stale, write it, and end' '--install'\t'write a user unit that does this: systemd'
-            set values '--file:file' '--format:form' '--template:-' '--aws:-' '--gce:-' '--azure:-' '--variables:file' '--on-change:-' '--on-login-required:-' '--install:-'
+            set values '--file:file' '--format:format' '--template:-' '--aws:-' '--gce:-' '--azure:-' '--variables:file' '--on-change:-' '--on-login-required:-' '--install:-'
             set kinds profile
             set repeats 1
         case 'ci'
@@ -63,7 +63,7 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
         case 'proxy'
             set options '--upstream'\t'its path is put before that of requests' '--listen'\t'127.0.0.1:PORT, [::1]:PORT, unix:/path, systemd' '--client-auth'\t'ask clients for the secret written there' '--max-body'\t'longest body of a request (default: 1GiB)' '--ca-file'\t'authorities for the upstream, beside the usual ones'
             set values '--upstream:-' '--listen:-' '--client-auth:file' '--max-body:-' '--ca-file:file'
-            set kinds -
+            set kinds route
             set repeats 1
         case 'profile'
             set commands 'list'\t'Lists the profiles, one a line: name, source, URLs.' 'show'\t'Shows one profile with all its settings. A secret is shown as the reference it is, never as its value.' 'add'\t'write a profile for a provider' 'remove'\t'take a profile out of the configuration' 'test'\t'fetch a token once and show what it is like'
@@ -83,8 +83,30 @@ function __tokctl_spec --argument-names path --no-scope-shadowing
             set values '--timeout:-'
             set kinds profile
         case 'helper'
-            set kinds protocol profile
-            set repeats 1
+            set commands 'git'\t'answer git' 'docker'\t'answer docker' 'kubectl'\t'answer kubectl' 'aws'\t'answer aws' 'bazel'\t'answer bazel' 'cargo'\t'answer cargo' 'gcp'\t'answer gcp' 'goauth'\t'answer goauth' 'keyring'\t'answer keyring' 'pnpm'\t'answer pnpm' 'terraform'\t'answer terraform' 'vault'\t'answer vault'
+        case 'helper git'
+            set kinds git-says
+        case 'helper docker'
+            set kinds docker-says
+        case 'helper kubectl'
+            set kinds profile
+        case 'helper aws'
+            set kinds profile
+        case 'helper bazel'
+            set kinds bazel-says
+        case 'helper cargo'
+            set kinds cargo-says
+        case 'helper gcp'
+            set kinds profile
+        case 'helper goauth'
+        case 'helper keyring'
+            set kinds keyring-says
+        case 'helper pnpm'
+            set kinds profile
+        case 'helper terraform'
+            set kinds terraform-says
+        case 'helper vault'
+            set kinds vault-says
         case 'setup'
             set options '--print'\t'only show it' '--remove'\t'take it back' '--list'\t'what is installed, set up, and works' '--json'\t'the list, for programs' '--as'\t'kubectl, aws, gcp: name of the entry' '--audience'\t'gcp: the provider' '--store'\t'git: as its only helper, which keeps other passwords too'
             set values '--as:-' '--audience:-'
@@ -105,23 +127,39 @@ end
 
 function __tokctl_words --argument-names kind config current
     switch $kind
-        case 'protocol'
-            printf '%s\n' git docker kubectl aws bazel cargo gcp goauth keyring pnpm terraform vault
         case 'provider'
             printf '%s\n' okta okta-login auth0 auth0-login entra entra-login google-service-account google cognito keycloak keycloak-login github-app github gitlab salesforce spotify twitch slack atlassian databricks snowflake docker-hub npm pypi oidc oidc-login
         case 'form'
             printf '%s\n' token header json curl netrc env
+        case 'format'
+            printf '%s\n' token json curl netrc
         case 'shell'
             printf '%s\n' bash zsh fish powershell
         case 'tool'
             printf '%s\n' git docker kubectl aws gcp bazel cargo terraform tofu go pip uv pnpm vault bao
         case 'system'
             printf '%s\n' github gitlab azure circleci buildkite bitbucket jenkins plain
-        case profile
+        case 'git-says'
+            printf '%s\n' get store erase capability
+        case 'docker-says'
+            printf '%s\n' get store erase list version
+        case 'bazel-says'
+            printf '%s\n' get
+        case 'cargo-says'
+            printf '%s\n' get
+        case 'goauth-says'
+            printf '%s\n' 
+        case 'keyring-says'
+            printf '%s\n' get diagnose
+        case 'terraform-says'
+            printf '%s\n' get store forget
+        case 'vault-says'
+            printf '%s\n' get store erase
+        case profile route
             if test -n "$config"
-                tokctl __complete profiles --config (string replace --regex '^~/' $HOME/ -- $config) 2>/dev/null </dev/null
+                tokctl __complete {$kind}s --config (string replace --regex '^~/' $HOME/ -- $config) 2>/dev/null </dev/null
             else
-                tokctl __complete profiles 2>/dev/null </dev/null
+                tokctl __complete {$kind}s 2>/dev/null </dev/null
             end
         case file
             __fish_complete_path $current

@@ -50,27 +50,74 @@ export async function completionOf(): Promise<Completion> {
   return {
     words,
     options: tree.options.map(option => optionOf(option, words)),
-    commands: flat(tree).map(command => completedOf(command, words)),
+    commands: flat(tree).flatMap(command =>
+      command.path.join(' ') === 'helper' ? helperOf(command) : [completedOf(command, words)],
+    ),
   }
 }
 
 // What an argument or a value is called tells what can stand there.
 async function wordsOf(): Promise<Completion['words']> {
-  const [{ protocols }, { recipes }, { outputs }, { tools }, { systems }] = await Promise.all([
-    import('../protocol/protocols.ts'),
+  const [{ recipes }, { outputs }, { tools }, { systems }, { fileFormats }] = await Promise.all([
     import('../profile/recipes.ts'),
     import('./get.ts'),
     import('../setup/tools.ts'),
     import('../ci/systems.ts'),
+    import('../watch/token-file.ts'),
   ])
   return {
-    protocol: Object.keys(protocols),
     provider: Object.keys(recipes),
     form: outputs,
+    format: fileFormats,
     shell: Object.keys(shells),
     tool: Object.keys(tools),
     system: Object.keys(systems),
+    ...Object.fromEntries(
+      Object.entries(said).flatMap(([name, words]) => (words === 'profile' ? [] : [[saidKind(name), words]])),
+    ),
   }
+}
+
+/** What can stand behind each protocol: what that tool says, or the name of a profile. */
+export const said: Readonly<Record<string, readonly string[] | 'profile'>> = {
+  git: ['get', 'store', 'erase', 'capability'],
+  docker: ['get', 'store', 'erase', 'list', 'version'],
+  kubectl: 'profile',
+  aws: 'profile',
+  bazel: ['get'],
+  cargo: ['get'],
+  gcp: 'profile',
+  goauth: [],
+  keyring: ['get', 'diagnose'],
+  pnpm: 'profile',
+  terraform: ['get', 'store', 'forget'],
+  vault: ['get', 'store', 'erase'],
+}
+
+function saidKind(protocol: string): Kind {
+  return `${protocol}-says`
+}
+
+/** Each protocol as a command of its own below `helper`: what follows it depends on it. */
+function helperOf(node: CommandNode): CompletedCommand[] {
+  const path = node.path.join(' ')
+  const protocols = Object.entries(said)
+  return [
+    {
+      path,
+      commands: protocols.map(([name]) => [name, `answer ${name}`]),
+      options: [],
+      kinds: [],
+      repeats: false,
+    },
+    ...protocols.map(([name, words]) => ({
+      path: `${path} ${name}`,
+      commands: [],
+      options: [],
+      kinds: words === 'profile' ? [words] : words.length === 0 ? [] : [saidKind(name)],
+      repeats: false,
+    })),
+  ]
 }
 
 function flat(node: CommandNode): CommandNode[] {
@@ -78,12 +125,14 @@ function flat(node: CommandNode): CommandNode[] {
 }
 
 function completedOf(node: CommandNode, words: Completion['words']): CompletedCommand {
+  const path = node.path.join(' ')
   return {
-    path: node.path.join(' '),
+    path,
     commands: node.commands.map(child => [child.path.at(-1)!, child.summary] as const),
     // Those of the program stand everywhere.
-    options: node.path.length === 0 ? [] : node.options.filter(isOwn).map(option => optionOf(option, words)),
-    kinds: node.arguments.map(argument => kindOf(argument.name, words)),
+    options:
+      node.path.length === 0 ? [] : node.options.filter(isOwn).map(option => optionOf(option, words, path)),
+    kinds: node.arguments.map(argument => kindOf(argument.name, words, path)),
     repeats: node.arguments.some(({ isVariadic }) => isVariadic),
   }
 }
@@ -92,12 +141,19 @@ function isOwn({ names }: OptionNode): boolean {
   return !names.includes('--help')
 }
 
-function optionOf({ names, about, value }: OptionNode, words: Completion['words']): CompletedOption {
-  return { names, about, kind: value === undefined ? undefined : kindOf(value, words) }
+function optionOf(
+  { names, about, value }: OptionNode,
+  words: Completion['words'],
+  path = '',
+): CompletedOption {
+  return { names, about, kind: value === undefined ? undefined : kindOf(value, words, path) }
 }
 
-function kindOf(name: ArgumentNode['name'], words: Completion['words']): Kind {
-  // `helper kubectl PROFILE`: the one word of a tool's that we know.
+function kindOf(name: ArgumentNode['name'], words: Completion['words'], path: string): Kind {
+  if (path === 'proxy' && name === 'names') return 'route'
+  // A file takes fewer forms than stdout.
+  if (path === 'watch' && name === 'form') return 'format'
+  // `exec PROFILE… -- COMMAND`: a shell completes what follows the dashes by itself.
   if (/^profile/i.test(name) || name === 'words') return 'profile'
   if (name === 'file' || name === 'path') return 'file'
   return Object.hasOwn(words, name) ? name : '-'

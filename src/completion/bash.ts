@@ -1,4 +1,11 @@
-import { askProfiles, type Completion, quoted, valueWords, type WriteScript } from './completion.ts'
+import {
+  askCommand,
+  askedKinds,
+  type Completion,
+  quoted,
+  valueWords,
+  type WriteScript,
+} from './completion.ts'
 
 /** The completion of bash, 3.2 and later; needs nothing beside it. */
 export const writeBash: WriteScript =
@@ -20,11 +27,11 @@ _tokctl_reply() {
 ${Object.entries(completion.words)
   .map(([kind, words]) => `    ${quoted(kind)}) words=${quoted(words.join(' '))} ;;`)
   .join('\n')}
-    profile)
+    ${askedKinds.join(' | ')})
       if [[ -n $config ]]; then
-        words=$(tokctl ${askProfiles} --config "\${config/#\\~\\//$HOME/}" 2>/dev/null </dev/null)
+        words=$(tokctl ${askCommand} "\${1}s" --config "\${config/#\\~\\//$HOME/}" 2>/dev/null </dev/null)
       else
-        words=$(tokctl ${askProfiles} 2>/dev/null </dev/null)
+        words=$(tokctl ${askCommand} "\${1}s" 2>/dev/null </dev/null)
       fi
       ;;
     file)

@@ -1,12 +1,12 @@
 // What a shell needs to know to complete a command line, and a writer for each shell. Rules:
 //  - Commands, options and what is known beforehand stand in the script itself: completing them starts no program.
-//  - Only the names of profiles are asked for, by `tokctl __complete profiles`, which reads nothing but the configuration.
+//  - Only names of the configuration are asked for, by `tokctl __complete profiles` or `routes`, which reads nothing else.
 //  - Whatever goes wrong completes nothing, and says nothing.
 
 /** A word, and what it means for people. */
 export type Word = readonly [word: string, about: string]
 
-/** What stands in a place: `file`, `profile`, a kind with words of its own, or `-` where nothing is known of it. */
+/** What stands in a place: `file`, one of `askedKinds`, a kind with words of its own, or `-` where nothing is known of it. */
 export type Kind = string
 
 /** An option: each way to write it, what it is for, and the kind of its value where it takes one. */
@@ -34,12 +34,15 @@ export interface Completion {
   readonly commands: readonly CompletedCommand[]
   /** Options that may stand anywhere. */
   readonly options: readonly CompletedOption[]
-  /** The words of each kind but `profile` and `file`. */
+  /** The words of each kind but `file` and those that are asked for. */
   readonly words: Readonly<Record<Kind, readonly string[]>>
 }
 
-/** What is asked of the program for the names of the profiles; `--config FILE` may follow. */
-export const askProfiles = '__complete profiles'
+/** The kinds whose words the program is asked for, by its command with an `s`: profiles, and what `proxy` can serve. */
+export const askedKinds = ['profile', 'route'] as const
+
+/** That command without its `s`; `--config FILE` may follow. */
+export const askCommand = '__complete'
 
 /** A writer of a shell's script. */
 export type WriteScript = (completion: Completion) => string

@@ -1,5 +1,6 @@
 import {
-  askProfiles,
+  askCommand,
+  askedKinds,
   type Completion,
   optionWords,
   valueWords,
@@ -29,11 +30,11 @@ function __tokctl_words --argument-names kind config current
 ${Object.entries(completion.words)
   .map(([kind, words]) => `        case ${quoted(kind)}\n            printf '%s\\n' ${words.join(' ')}`)
   .join('\n')}
-        case profile
+        case ${askedKinds.join(' ')}
             if test -n "$config"
-                tokctl ${askProfiles} --config (string replace --regex '^~/' $HOME/ -- $config) 2>/dev/null </dev/null
+                tokctl ${askCommand} {$kind}s --config (string replace --regex '^~/' $HOME/ -- $config) 2>/dev/null </dev/null
             else
-                tokctl ${askProfiles} 2>/dev/null </dev/null
+                tokctl ${askCommand} {$kind}s 2>/dev/null </dev/null
             end
         case file
             __fish_complete_path $current

@@ -1,5 +1,6 @@
 import {
-  askProfiles,
+  askCommand,
+  askedKinds,
   type CompletedOption,
   type Completion,
   optionWords,
@@ -57,8 +58,8 @@ ${Object.entries(completion.words)
         if ($count -lt $spec.kinds.Count) { $kind = $spec.kinds[$count] }
         elseif ($spec.repeats) { $kind = $spec.kinds[-1] }
     }
-    if ($kind -eq 'profile') {
-        $names = if ($config) { tokctl ${askProfiles} --config $config 2>$null } else { tokctl ${askProfiles} 2>$null }
+    if (@(${askedKinds.map(quoted).join(', ')}) -contains $kind) {
+        $names = if ($config) { tokctl ${askCommand} "$($kind)s" --config $config 2>$null } else { tokctl ${askCommand} "$($kind)s" 2>$null }
         foreach ($name in $names) { $found[$name] = $name }
     }
     elseif ($kind) { foreach ($name in $known[$kind]) { $found[$name] = $name } }

@@ -1,5 +1,6 @@
 import {
-  askProfiles,
+  askCommand,
+  askedKinds,
   type Completion,
   optionWords,
   quoted,
@@ -27,11 +28,11 @@ _tokctl_reply() {
 ${Object.entries(completion.words)
   .map(([kind, words]) => `    (${quoted(kind)}) found=(${words.map(quoted).join(' ')}) ;;`)
   .join('\n')}
-    (profile)
+    (${askedKinds.join('|')})
       if [[ -n $config ]]; then
-        found=(\${(f)"$(tokctl ${askProfiles} --config "\${config/#\\~\\//$HOME/}" 2>/dev/null </dev/null)"})
+        found=(\${(f)"$(tokctl ${askCommand} \${1}s --config "\${config/#\\~\\//$HOME/}" 2>/dev/null </dev/null)"})
       else
-        found=(\${(f)"$(tokctl ${askProfiles} 2>/dev/null </dev/null)"})
+        found=(\${(f)"$(tokctl ${askCommand} \${1}s 2>/dev/null </dev/null)"})
       fi
       ;;
     (file)

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { clientProfile } from '../support/corp.ts'
 import { program, run, scratch } from '../support/run.ts'
@@ -20,6 +21,13 @@ test('the names of the profiles are told, one a line, in their order', async () 
       stderr: '',
     })
   }
+  // What the proxy can serve has names of its own.
+  at.write(
+    'routes.toml',
+    `${clientProfile('a', nowhere)}[proxy.r]\nprofile = "a"\nlisten = "127.0.0.1:0"\nupstream = "https://b.example.com"\n`,
+  )
+  const routes = await run(['__complete', 'routes', '--config', join(at.path, 'routes.toml')], { at })
+  expect(routes).toMatchObject({ code: 0, stdout: 'a\nr\n', stderr: '' })
   const named = await run(['__complete', 'profiles', '--config', other], { at })
   expect(named).toMatchObject({ code: 0, stdout: 'elsewhere\n', stderr: '' })
 })

@@ -2,6 +2,8 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
+import { said } from '../../src/cli/completion.ts'
+import { protocols } from '../../src/protocol/protocols.ts'
 import { clientProfile } from '../support/corp.ts'
 import { program, type RunOptions, run, type Scratch, scratch } from '../support/run.ts'
 
@@ -14,7 +16,9 @@ const files = { bash: 'tokctl.bash', zsh: '_tokctl', fish: 'tokctl.fish', powers
 function home(): { at: Scratch; options: RunOptions; other: string } {
   const at = scratch()
   const nowhere = 'http://127.0.0.1:9/token'
-  at.writeConfig(['corp', 'corp-eu', 'other'].map(name => clientProfile(name, nowhere)).join('\n'))
+  const route =
+    '[proxy.api]\nprofile = "corp"\nlisten = "127.0.0.1:0"\nupstream = "https://api.example.com"\n'
+  at.writeConfig(['corp', 'corp-eu', 'other'].map(name => clientProfile(name, nowhere)).join('\n') + route)
   const other = at.write('other.toml', clientProfile('elsewhere', nowhere))
   at.write('home/notes.txt', '')
   const shim = at.write('bin/tokctl', `#!/bin/sh\nexec "${program.join('" "')}" "$@"\n`, 0o755)
@@ -126,7 +130,11 @@ const cases: [
   ['tokctl profile show ', profiles],
   ['tokctl profile add new --provider git', ['github-app', 'github', 'gitlab']],
   ['tokctl helper dock', ['docker']],
+  ['tokctl helper git ', ['get', 'store', 'erase', 'capability']],
+  ['tokctl helper goauth ', []],
   ['tokctl helper kubectl ot', ['other']],
+  ['tokctl proxy ', [...profiles, 'api']],
+  ['tokctl watch corp --format ', ['token', 'json', 'curl', 'netrc']],
   ['tokctl exec corp ', profiles],
   ['tokctl exec corp -- tokct', { has: ['tokctl'] }],
   ['tokctl setup kub', ['kubectl']],
@@ -177,6 +185,35 @@ test('the files that are packed are what the command prints', async () => {
       true,
     )
   }
+})
+
+// What doctor says is done as it stands, and zsh itself tells whether it completes us then.
+test('in zsh what doctor names is all there is to do, and it believes nothing less', async () => {
+  const { at, options } = home()
+  const env = { ...options.env, SHELL: '/usr/bin/zsh' }
+  const said = async (): Promise<{ message: string; hint: string | null }> => {
+    const { stdout } = await run(['doctor', '--json', '--no-network'], { at, env })
+    return JSON.parse(stdout).findings.find(({ check }: { check: string }) => check === 'completion')
+  }
+  const inForce = async (): Promise<string> => {
+    const zsh = ['zsh', '-ic', 'print -r -- "<$_comps[tokctl]>"']
+    return (await run([], { at, env: { ...env, HOME: at.home }, program: zsh })).stdout
+  }
+  const first = await said()
+  expect(first.message).toBe('not in force for zsh')
+  const [script, ...lines] = first.hint!.replace('run: ', '').split(' && printf ')
+  await run(['-c', script!], { at, env: { ...env, HOME: at.home }, program: ['sh'] })
+  // The file alone is what zsh never looks at.
+  expect(await inForce()).toContain('<>')
+  const second = await said()
+  expect(second.hint).toBe(`run: printf ${lines.join(' && printf ')}`)
+  await run(['-c', second.hint!.replace('run: ', '')], { at, env, program: ['sh'] })
+  expect(await inForce()).toContain('<_tokctl>')
+  expect(await said()).toEqual({ check: 'completion', level: 'ok', message: 'installed for zsh', hint: null })
+})
+
+test('what can follow is known of every protocol', () => {
+  expect(Object.keys(said)).toEqual(Object.keys(protocols))
 })
 
 test('a shell that is not completed in is told which ones are', async () => {
