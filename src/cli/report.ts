@@ -43,7 +43,26 @@ function withConfig(error: TokctlError, config: string | undefined): TokctlError
   return new TokctlError(code, message, { hint, profile, retryAfterMs, more })
 }
 
+const diskFaults: Readonly<Record<string, readonly [why: string, hint: string]>> = {
+  ENOSPC: ['the disk is full', 'make room, see: df -h'],
+  EDQUOT: ['the disk is full for this user', 'make room, see: quota'],
+  EROFS: ['it is on a disk that cannot be written', 'set TOKCTL_STATE_DIR to a directory on another one'],
+  EIO: ['the disk fails', 'see what the system says of it: dmesg'],
+}
+
+/** A disk that does not do what it is told is nobody's bug, also where nobody was ready for it. */
+function ofTheDisk(error: unknown): TokctlError | undefined {
+  const { code = '', syscall, path } = error as NodeJS.ErrnoException
+  const fault = Object.hasOwn(diskFaults, code) && syscall !== undefined ? diskFaults[code] : undefined
+  if (fault === undefined) return undefined
+  const file = path === undefined ? 'a file' : `file ${printable(path)}`
+  const [why, hint] = fault
+  return new TokctlError('store_failed', `${file} cannot be written (${code}): ${why}`, { hint })
+}
+
 function unforeseen(error: unknown): TokctlError {
+  const disk = error instanceof Error ? ofTheDisk(error) : undefined
+  if (disk !== undefined) return disk
   const what =
     error instanceof Error ? `${error.name}: ${error.message}` : 'something that is no error was thrown'
   return new TokctlError('internal_error', `unexpected failure, which is a bug: ${printable(what)}`, {

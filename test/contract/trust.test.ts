@@ -79,6 +79,24 @@ test('before it is trusted it has no effect: no profile, no URL, no request; onl
   expect(await tokctl(['get', 'corp'])).toMatchObject({ code: 0, stdout: 'token-1\n', stderr: '' })
 })
 
+test.each([
+  ['trust', ['--yes'], 'fsync', 'ENOSPC', '(ENOSPC): the disk is full', 'make room'],
+  ['untrust', [], 'unlink', 'EROFS', '(EROFS): it is on a disk that cannot be written', 'set TOKCTL'],
+])(
+  '%s on a disk that does not take it is exit 7, and no bug',
+  async (command, words, call, code, message, hint) => {
+    const { at, tokctl } = await shop()
+    if (command === 'untrust') await tokctl(['trust', '--yes'])
+    const inject = ['-e', `inject=${call}:error=${code}`]
+    const strace = ['strace', '-f', '-qq', '-o', join(at.path, 'log'), '-e', `trace=${call}`, ...inject]
+    const done = await tokctl([command, ...words], { program: [...strace, ...program] })
+    expect(done).toMatchObject({ code: 7, stdout: '' })
+    expect(done.stderr).toMatch(/^tokctl: error: (a file|file .*) cannot be written /m)
+    expect(done.stderr).toContain(message)
+    expect(done.stderr).toContain(`\ntokctl: hint: ${hint}`)
+  },
+)
+
 test('once trusted it counts, from below its directory too; edited it does not, and its old bytes count again', async () => {
   const { tokctl, directory, file, auth } = await shop()
   expect(await tokctl(['trust', '--yes'])).toMatchObject({ code: 0, stdout: '' })
