@@ -119,9 +119,11 @@ async function setUpWith(
   const { app, environment } = context
   const written = readWritten(app.stateDir)
   const machine = machineOf(context, written)
-  const { changes: planned, next = [] } = await tool.plan(ask, machine)
-  if (planned.length === 0)
-    return `nothing to change: ${name} ${ask.remove ? 'does not ask' : 'asks'} tokctl\n`
+  const { changes: planned, next = [], stays } = await tool.plan(ask, machine)
+  if (planned.length === 0) {
+    const state = `${name} ${ask.remove ? 'does not ask' : 'asks'} tokctl`
+    return `nothing to change: ${(ask.remove && stays) || state}\n`
+  }
   const changes = planned.map(change => (ask.remove && 'file' in change ? restored(change, written) : change))
   const left = ask.remove ? '' : [...next, ...toldHere(context)].map(line => `next: ${line}\n`).join('')
   if (isOnlyShown) return changes.map(change => shown(change, environment.home)).join('') + left

@@ -134,6 +134,8 @@ export interface Plan {
   readonly changes: readonly Change[]
   /** What is left for the person to do, one line each. */
   readonly next?: readonly string[]
+  /** Why the tool asks us even where nothing of ours is to be taken away. */
+  readonly stays?: string | undefined
 }
 
 /** Another program that can be set up. */

@@ -41,11 +41,16 @@ function credentialsHelper(program: 'terraform' | 'tofu'): Tool {
       const helper = helperPath(machine)
       const isShared = ask.remove && (rest === 'tokctl' || others(program, machine))
       const script = ask.remove ? undefined : launcherText(machine, ['helper', 'terraform'])
+      const stays =
+        rest === 'tokctl'
+          ? `credentials_helper "tokctl" was not written by setup; take it out of ${file}, then run this again`
+          : undefined
       return {
         changes: [...(isShared ? [] : launcherChange(helper, script, machine)), ...changes],
         next: [
           `for a host that no profile matches set TF_TOKEN_…, or write credentials "HOST" { token = "…" } there: there can be one helper only, and with this one ${program} login fails to keep a token that is not ours`,
         ],
+        stays,
       }
     },
 

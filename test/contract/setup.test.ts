@@ -202,6 +202,19 @@ describe('a launcher', () => {
   })
 })
 
+test('--remove: a block that a person wrote stays, and is not said to be gone', async () => {
+  const { at, setup, file } = await home()
+  const text = '{"credentials_helper": {"tokctl": {}}}'
+  const path = at.write('home/.terraformrc', text)
+  const stays = `credentials_helper "tokctl" was not written by setup; take it out of ${path}, then run this again`
+  expect(await setup('terraform', '--remove')).toMatchObject({
+    code: 0,
+    stdout: `nothing to change: ${stays}\n`,
+    stderr: '',
+  })
+  expect(file('.terraformrc')).toBe(text)
+})
+
 describe('files of a bad shape', () => {
   const refused = async (made: Home, message: string): Promise<void> => {
     const file = join(made.at.home, '.bazelrc')
