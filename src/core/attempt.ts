@@ -49,9 +49,15 @@ export async function attempt(ports: ManagerPorts, call: Attempt): Promise<Token
   if (profile.source === 'refresh_token') refuseForgetful(store)
   const source = await ports.source(profile)
   let record = view?.record
-  let renewal = watchRenewal(ports, { profile, store, record, interruptedAt })
+  const isSignIn = person !== undefined
+  let renewal = watchRenewal(ports, { profile, store, record, interruptedAt, isSignIn })
   try {
+    // Nobody signs in for a session that cannot be kept.
+    if (isSignIn) await renewal.prepare()
     return await lead()
+  } catch (error) {
+    if (isSignIn) await renewal.withdraw()
+    throw error
   } finally {
     renewal.end()
   }
@@ -111,7 +117,7 @@ export async function attempt(ports: ManagerPorts, call: Attempt): Promise<Token
   }
 
   function fetchFrom(from: TokenSource): Promise<Token> {
-    if (person !== undefined) return inTime(from, { timeoutMs, person })
+    if (person !== undefined) return inTime(from, { timeoutMs, person, renewal }, renewal)
     const { refreshToken, dpopKey, seed } = record ?? {}
     const kept: Kept = { refreshToken, dpopKey, seed }
     return inTime(from, { timeoutMs, kept, renewal }, renewal)

@@ -26,6 +26,14 @@ export interface WatchedRenewal extends Renewal {
    * @throws {TokctlError} whatever the store refuses; the journal then stays
    */
   keep(record: CacheRecord): Promise<boolean>
+  /**
+   * Before a person is asked for anything: the store shows that it keeps things.
+   *
+   * @throws {TokctlError} whatever the store refuses
+   */
+  prepare(): Promise<void>
+  /** A sign-in that was prepared came to nothing: the store holds again what it held. */
+  withdraw(): Promise<void>
   /** Lets signals count again. */
   end(): void
 }
@@ -47,6 +55,8 @@ export interface RenewalOf {
   readonly interruptedAt?: EpochMs | undefined
   /** The record is that of a renewal that another process sent: its answer is kept in its place. */
   readonly resumed?: boolean
+  /** A person begins a session of their own, whatever is kept. */
+  readonly isSignIn?: boolean
 }
 
 /**
@@ -60,7 +70,7 @@ type Proof = CacheRecord & { readonly renewal: BegunRenewal }
 /** Watches over one renewal. Costs nothing before the source says that it has something to lose. */
 export function watchRenewal(
   ports: ManagerPorts,
-  { profile, store, record, interruptedAt, resumed = false }: RenewalOf,
+  { profile, store, record, interruptedAt, resumed = false, isSignIn = false }: RenewalOf,
 ): WatchedRenewal {
   const { clock, notices } = ports
   const key = { kind: 'profile', name: profile.name } as const
@@ -69,15 +79,17 @@ export function watchRenewal(
   /** What the store holds since it has proven itself. */
   let proof: Proof | undefined =
     resumed && record?.renewal ? { ...record, renewal: record.renewal } : undefined
+  /** What it held before. */
+  let before: CacheRecord | undefined
   let isBegun = false
   let release: (() => void) | undefined
 
   async function prove(kept: Journal): Promise<Proof> {
-    const found = await look.raw(profile, store)
-    if (found?.etag !== record?.etag) throw new Superseded()
-    const before = found ?? (await nothing())
+    before = await look.raw(profile, store)
+    if (before?.etag !== record?.etag && !isSignIn) throw new Superseded()
     // The key of a journal that is there opens it until the intent has taken its place.
-    const proven = { ...before, renewal: { key: before.renewal?.key ?? kept.newKey(), at: clock.now() } }
+    const renewal = { key: before?.renewal?.key ?? kept.newKey(), at: clock.now() }
+    const proven = { ...(before ?? (await nothing())), renewal }
     await write(proven)
     return proven
   }
@@ -99,7 +111,7 @@ export function watchRenewal(
   }
 
   async function compareAndWrite(next: CacheRecord): Promise<boolean> {
-    if (proof !== undefined) {
+    if (proof !== undefined && !isSignIn) {
       const found = await look.raw(profile, store)
       // A write that was given up may have been done all the same.
       if (found !== undefined && found.etag !== proof.etag && found.etag !== next.etag) return false
@@ -196,9 +208,29 @@ export function watchRenewal(
       return isKept
     },
 
-    end() {
-      release?.()
-      release = undefined
+    async prepare() {
+      journal ??= await ports.journal()
+      proof ??= await prove(journal)
     },
+
+    async withdraw() {
+      if (proof === undefined) return
+      try {
+        const found = await look.raw(profile, store)
+        if (found?.etag !== proof.etag || found.renewal?.at !== proof.renewal.at) return
+        if (before === undefined) await store.delete(key)
+        else await store.set(key, encodeRecord(before))
+      } catch {
+        // A key without a journal says nothing, and the next write takes it away.
+      }
+    },
+
+    pending: end,
+    end,
+  }
+
+  function end(): void {
+    release?.()
+    release = undefined
   }
 }

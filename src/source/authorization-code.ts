@@ -240,7 +240,8 @@ class SignIn {
     }
     const client = { ...this.#profile, token_endpoint: server.token }
     const timeoutMs = Math.min(timeLeft(this.#budget), exchangeTimeoutMs)
-    const options = { repeatable: false, once: true, begun: true, objection: this.#objection(server, marks) }
+    const objection = this.#objection(server, marks)
+    const options = { repeatable: false, once: true, begun: true, redeems: true, objection }
     return tokenRequest(client, grant, this.#ports, { ...this.#request, timeoutMs }, options)
   }
 

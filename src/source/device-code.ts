@@ -64,8 +64,15 @@ async function signIn(
   try {
     const client = { ...profile, token_endpoint: token }
     const grant = { grant_type: grantType, device_code: told.deviceCode }
-    const ask = (timeoutMs: number): Promise<Token> =>
-      tokenRequest(client, grant, ports, { ...request, timeoutMs }, { once: true, begun: true })
+    const options = { once: true, begun: true, redeems: true }
+    const ask = async (timeoutMs: number): Promise<Token> => {
+      try {
+        return await tokenRequest(client, grant, ports, { ...request, timeoutMs }, options)
+      } catch (error) {
+        request.renewal?.pending()
+        throw error
+      }
+    }
     return await poll(told.intervalMs, budget, ask, ports.trace)
   } catch (error) {
     if (error !== late && error !== expired) throw error

@@ -39,13 +39,15 @@ export interface GrantOptions {
   /** Scope, audience and `params` were told when it began, and some servers refuse to hear them again. */
   readonly begun?: boolean
   readonly objection?: Objection
+  /** A person's sign-in, which the server takes once: from its first byte on nothing cancels it. */
+  readonly redeems?: boolean
   /** The grant uses this up: the renewal is told of every step. */
   readonly spends?: Omit<Spent, 'dpopKey'>
 }
 
 /**
  * Asks the token endpoint for a token: finds the endpoint, proves the client and its key, retries what is passing, reads
- * the answer; all of it within `request.timeoutMs`, but for a refresh token that was sent. What is refused while the server's clock differs by more than 30 s is
+ * the answer; all of it within `request.timeoutMs`, but for what was sent and can be sent once. What is refused while the server's clock differs by more than 30 s is
  * signed once more with the server's time; what is refused for want of a nonce, once more with the nonce.
  *
  * @throws {TokctlError} The server's refusal, `server_error`, `rate_limited`, `network_error`, `timeout`,
@@ -57,10 +59,11 @@ export async function tokenRequest(
   grant: Grant,
   ports: SourcePorts,
   request: FetchRequest,
-  { repeatable = true, once = false, begun = false, objection, spends }: GrantOptions = {},
+  { repeatable = true, once = false, begun = false, objection, redeems, spends }: GrantOptions = {},
 ): Promise<Token> {
   const { clock } = ports
   const renewal = spends && request.renewal
+  const watched = renewal ?? (redeems ? request.renewal : undefined)
   const budget: Budget = { clock, signal: request.signal, deadline: clock.monotonic() + request.timeoutMs }
   const endpoint = await endpointOf(client, 'token_endpoint', ports, budget)
   const tls = await readTlsMaterial(client, ports, request.signal)
@@ -114,13 +117,8 @@ export async function tokenRequest(
       tls,
       timeoutMs,
       signal: request.signal,
-      ...(renewal === undefined
-        ? {}
-        : {
-            answerTimeoutMs: renewal.answerTimeoutMs,
-            onSent: () => renewal.sent(),
-            onAnswer: keepAnswer(renewal, sentAt),
-          }),
+      ...(watched && { answerTimeoutMs: watched.answerTimeoutMs, onSent: () => watched.sent() }),
+      ...(renewal && { onAnswer: keepAnswer(renewal, sentAt) }),
     })
     const receivedAt = clock.now()
     const answered = { response, from, sentAt, receivedAt }

@@ -20,7 +20,7 @@ export interface FetchRequest {
   readonly renewal?: Renewal
 }
 
-/** What is told of a renewal while it happens, so that it survives whatever becomes of this process. */
+/** What is told of a renewal, or of a sign-in that is redeemed, so that it survives whatever becomes of this process. */
 export interface Renewal {
   /** Milliseconds that an answer is waited for once its request went out, however little time the caller had. */
   readonly answerTimeoutMs: number
@@ -39,6 +39,8 @@ export interface Renewal {
    * @param headAt - When its first byte came, on the monotonic clock.
    */
   answered(answer: RenewalAnswer, headAt: number | undefined): void
+  /** The server gave nothing yet: until the next request goes out there is nothing to lose. */
+  pending(): void
   /** The refresh token was certainly not used up. */
   untouched(): void
   /** The server refused that refresh token, and the source begins again without it. */

@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
+import { startAuthServer } from '../support/auth-server.ts'
 import { type Rotation, rotation } from '../support/rotation.ts'
-import { program, type RunOptions, run, type Scratch, start } from '../support/run.ts'
+import { program, type RunOptions, run, type Scratch, scratch, start } from '../support/run.ts'
 
 // A thin slice of what `npm run reliability` does at length.
 
@@ -71,6 +72,64 @@ test(
     answer.release()
     await gone(all.at)
     expect(await run(['get', 'me'], all.options)).toMatchObject({ code: 0, stdout: 'token-canary-2\n' })
+  },
+  patience,
+)
+
+/** Somebody who begins to sign in on another device, at a server that has no other question than whether the code is good. */
+async function signingIn() {
+  const auth = await startAuthServer()
+  onTestFinished(() => auth.close())
+  const at = scratch()
+  at.writeConfig(`[profile.me]
+source = "device_code"
+token_endpoint = "${auth.url}/token"
+device_authorization_endpoint = "${auth.url}/device"
+client_id = "cli"
+`)
+  const device = { device_code: 'd', user_code: 'AB-CD', verification_uri: `${auth.url}/`, interval: 1 }
+  const session = { access_token: 'token-1', token_type: 'Bearer', expires_in: 600, refresh_token: 'r' }
+  auth.answer(({ path }) => ({ body: path === '/device' ? device : session }))
+  return { auth, at }
+}
+
+test(
+  'a sign-in that the server has been asked to redeem is kept through every signal, and its wait for a person is not',
+  async () => {
+    await Promise.all(
+      (['SIGINT', 'SIGTERM', 'SIGHUP'] as const).map(async signal => {
+        const { auth, at } = await signingIn()
+        auth.answerNext({
+          body: { device_code: 'd', user_code: 'AB-CD', verification_uri: `${auth.url}/`, interval: 60 },
+        })
+        const waiting = start(['login', 'me'], { at })
+        await waiting.waitForStderr(/AB-CD/)
+        waiting.kill(signal)
+        expect((await waiting.done).stderr).not.toContain('signed in:')
+        const gate = auth.hold('/token')
+        const one = start(['login', 'me'], { at })
+        await gate.arrived(1)
+        one.kill(signal)
+        one.kill(signal)
+        gate.release()
+        // The signal and the answer may come in either order.
+        expect([signal === 'SIGINT' ? 130 : 143, 0]).toContain((await one.done).code)
+        expect(await run(['get', 'me'], { at }), signal).toMatchObject({ code: 0, stdout: 'token-1\n' })
+      }),
+    )
+  },
+  patience,
+)
+
+test(
+  'nobody is asked to sign in for a session that cannot be kept',
+  async () => {
+    const { auth, at } = await signingIn()
+    at.write('state/records', '')
+    const { code, stderr } = await run(['login', 'me'], { at })
+    expect({ code, stderr }).toEqual({ code: 7, stderr: expect.stringContaining(at.stateDir) })
+    expect(stderr).not.toContain('AB-CD')
+    expect(auth.count()).toBe(0)
   },
   patience,
 )

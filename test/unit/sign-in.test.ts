@@ -329,7 +329,7 @@ test('neither a signal nor an impatient caller ends a refresh that was sent', as
     let finish!: () => void
     const next = rotating(m.clock.now())
     m.answer((request, n) => {
-      expect(request.timeoutMs).toBeGreaterThanOrEqual(10_000)
+      expect(request.renewal?.answerTimeoutMs).toBeGreaterThan(30_000)
       return new Promise(resolve => (finish = () => resolve(next({ ...request, person: somebody }, n))))
     })
     const caller = m
@@ -359,9 +359,29 @@ test('nothing is sent before the store has shown that it can keep the next sessi
   expect(await tokenOf(m.manager().get(corp))).toBe('token-2')
 })
 
-test('a sign-in that cannot be kept is a failure', async () => {
+test('a sign-in that cannot be kept is refused before a person is asked for anything', async () => {
   const m = machine()
   m.answer(rotating())
   const full = { set: () => Promise.reject(new TokctlError('store_failed', 'no space left')) }
-  await expect(m.manager(full).login(corp, somebody, 300_000)).rejects.toMatchObject({ code: 'store_failed' })
+  const forgetful = { set: async () => {} }
+  for (const [store, message] of [
+    [full, 'no space left'],
+    [forgetful, 'the store said that it kept the session, and does not have it'],
+  ] as const) {
+    await expect(m.manager(store).login(corp, somebody, 300_000)).rejects.toMatchObject({
+      code: 'store_failed',
+      message,
+    })
+  }
+  expect(m.fetches).toBe(0)
+})
+
+test('a sign-in that comes to nothing, where nothing was kept, leaves nothing', async () => {
+  const m = machine()
+  m.answer(() => {
+    expect([...m.items.keys()]).toEqual(['profile/corp'])
+    throw refused
+  })
+  await expect(m.manager().login(corp, somebody, 300_000)).rejects.toMatchObject({ code: 'login_required' })
+  expect([...m.items]).toEqual([])
 })

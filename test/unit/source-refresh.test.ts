@@ -130,6 +130,7 @@ function watched(knows = false): { told: string[]; renewal: Renewal } {
       sent: () => void told.push('sent'),
       answered: ({ status, headers, body }) =>
         void told.push(`answered ${status} ${Object.keys(headers)} ${body}`),
+      pending: () => {},
       untouched: () => void told.push('untouched'),
       refused: async refreshToken => void told.push(`refused ${refreshToken.expose()}`),
       knowsSeed: async () => knows,
