@@ -6,7 +6,7 @@ import type { App } from '../../src/app.ts'
 import { rowJson, rowOf, states } from '../../src/cli/status-row.ts'
 import type { Outcome } from '../../src/core/outcome.ts'
 import type { Profile } from '../../src/profile/profile.ts'
-import { ahead, corp } from '../support/corp.ts'
+import { ahead, clientProfile, corp } from '../support/corp.ts'
 import { program, type RunOptions, run, type Started, scratch, start, straced } from '../support/run.ts'
 import { scratchState } from '../support/state.ts'
 
@@ -254,6 +254,8 @@ describe('on a terminal', () => {
   test('--watch follows the size of the terminal', async () => {
     const { at, options } = await corp()
     const env = { ...options.env, TERM: 'xterm', NO_COLOR: '1' }
+    const more = ['b', 'c'].map(name => clientProfile(name, 'http://127.0.0.1:9/token'))
+    at.writeConfig(readFileSync(at.configFile, 'utf8') + more.join(''))
     const tty = join(at.path, 'tty')
     const command = `stty cols 100 rows 20; tty > ${tty}; exec ${quoted} status --watch`
     const watching = inTerminal(command, { ...options, env })
@@ -261,6 +263,8 @@ describe('on a terminal', () => {
     const name = readFileSync(tty, 'utf8').trim()
     await run(['-F', name, 'cols', '30'], { at, program: ['stty'] })
     await shows(watching, /PROFILE +STATE +TIME LEFT\u001b\[K/)
+    await run(['-F', name, 'rows', '3'], { at, program: ['stty'] })
+    await shows(watching, /and 2 more\u001b\[K/)
     watching.child.stdin!.write('\u0003')
     expect((await watching.done).code).toBe(130)
   })
