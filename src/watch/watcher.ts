@@ -99,7 +99,10 @@ export async function watchProfile(name: string, ports: WatcherPorts, signal: Ab
     told = code
     const { expiresAt } = shown ?? {}
     const leftMs = expiresAt === undefined ? 0 : expiresAt - clock.now()
-    const left = leftMs > 0 ? `; its token expires in ${formatDuration(leftMs)}` : ''
+    const left =
+      expiresAt === undefined
+        ? ''
+        : `; its token ${leftMs > 0 ? `expires in ${formatDuration(leftMs)}` : 'has expired'}`
     warn(`profile "${name}" is not renewed: ${message}${left}`)
     if (code === 'login_required') await ports.onLoginRequired(name)
   }

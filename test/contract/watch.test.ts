@@ -88,7 +88,7 @@ describe('a token file', () => {
     auth.unavailable()
     await gone(file)
     expect(watch.stderr).toMatch(
-      /^tokctl: warning: profile "corp" is not renewed: .*503.*; its token expires in \d+m?s\n/,
+      /^tokctl: warning: profile "corp" is not renewed: .*503.*; its token (expires in \d+m?s|has expired)\n/,
     )
     await ended(watch)
   })
