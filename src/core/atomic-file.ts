@@ -23,7 +23,8 @@ let counter = 0
  * without a torn one. After a crash of the machine the file may then be empty, torn or the old one.
  * @param mode - Of the new file, whatever the old one had.
  * @param owner - Of the new file, where it is to be another: root alone may say so.
- * @throws The system's error; the old file is then untouched and the temporary one removed.
+ * @throws The system's error; the old file is then untouched and the temporary one removed. Of the directory's fsync: the
+ *   new file is there, and may not be after a crash of the machine.
  */
 export function writeFileAtomic(
   path: string,
@@ -89,18 +90,34 @@ export function linkedFile(path: string): string {
   return realpathSync.native(path)
 }
 
-/** Makes a rename or an unlink in the directory last. Windows has no such call and needs none. */
+/** What systems and file systems say that do not sync directories; Windows also says `EPERM` and `EISDIR`. */
+const noSuchSync: ReadonlySet<string | undefined> = new Set([
+  'EBADF',
+  'EINVAL',
+  'ENOTSUP',
+  'EOPNOTSUPP',
+  'ENOSYS',
+])
+const noSuchOpen: ReadonlySet<string | undefined> = new Set(['EACCES', 'EISDIR', 'EPERM'])
+
+/**
+ * Makes a rename or an unlink in the directory last. Does nothing where there is no such call.
+ *
+ * @throws The system's error where the disk failed: nothing is known of what it holds then.
+ */
 export function syncDirectory(path: string): void {
   let fd: number
   try {
     fd = openSync(path, constants.O_RDONLY)
-  } catch {
-    return
+  } catch (error) {
+    if (noSuchOpen.has((error as NodeJS.ErrnoException).code)) return
+    throw error
   }
   try {
     fsyncSync(fd)
-  } catch {
-    // Some file systems refuse to sync a directory; the rename itself has happened.
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (!noSuchSync.has(code) && !(sep === '\\' && noSuchOpen.has(code))) throw error
   } finally {
     closeSync(fd)
   }

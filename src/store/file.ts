@@ -130,11 +130,11 @@ export function fileStore(options: FileStoreOptions): Store {
       refuseOthers(path, inspectSeal(sealingKey(bytes), before))
       try {
         unlinkSync(path)
+        syncDirectory(dirname(path))
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
         throw cannot('remove', path, error)
       }
-      syncDirectory(dirname(path))
       return true
     },
 

@@ -56,13 +56,13 @@ export function openJournal(stateDir: StateDir, environment: Pick<Environment, '
       fchmodSync(fd, 0o600)
       writeAll(fd, Buffer.concat([start, Buffer.alloc(roomBytes)]), 0)
       fsyncSync(fd)
+      syncDirectory(dirname(path))
     } catch (error) {
       // A journal that is not whole says nothing, and the next one needs the room.
       close()
       tryRemove(path)
       throw cannot('write', path, error)
     }
-    syncDirectory(dirname(path))
   }
 
   function answer(profile: string, key: Secret, given: KeptAnswer): void {

@@ -263,17 +263,25 @@ test(
     const { options } = all
     await run(['get', 'me'], options)
     const whole = await traced(all.at, options)
-    const syncs = whole.calls.filter(line => /^\d+ +fsync\(/.test(line)).length
-    for (let n = 1; n <= syncs; n++) {
-      for (const error of n % 2 === 0 ? ['EIO'] : ['ENOSPC']) {
-        const before = all.sent.length
-        const { code, stdout } = await traced(all.at, options, `fsync:error=${error}:when=${n}`)
-        if (code === 0) expect(stdout).toMatch(/^token-canary-\d+\n$/)
-        else expect({ code, sent: all.sent.length - before }, `${error} ${n}`).toEqual({ code: 7, sent: 0 })
-        const next = await run(['get', 'me', '--force'], options)
-        expect(next, `${error} at fsync ${n}: ${next.stderr}`).toMatchObject({ code: 0 })
-      }
+    const syncs = whole.calls.filter(line => /^\d+ +fsync\(/.test(line))
+    const directory = (name: string): number => syncs.findLastIndex(line => line.includes(`/${name}>)`)) + 1
+    const [intent, kept] = [directory('journal'), directory('records')]
+    expect([intent > 0, kept]).toEqual([true, syncs.length])
+    for (let n = 1; n <= syncs.length; n++) {
+      const error = n % 2 === 0 ? 'EIO' : 'ENOSPC'
+      const before = all.sent.length
+      const { code, stdout } = await traced(all.at, options, `fsync:error=${error}:when=${n}`)
+      if (code === 0 && n !== intent) expect(stdout).toMatch(/^token-canary-\d+\n$/)
+      else expect({ code, sent: all.sent.length - before }, `${error} ${n}`).toEqual({ code: 7, sent: 0 })
+      const next = await run(['get', 'me', '--force'], options)
+      expect(next, `${error} at fsync ${n}: ${next.stderr}`).toMatchObject({ code: 0 })
     }
+    // As long as nobody knows whether the record is on the disk, the journal stays.
+    const { code, stdout, stderr } = await traced(all.at, options, `fsync:error=EIO:when=${kept}+`)
+    expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^token-canary-\d+\n$/) })
+    expect(stderr).toMatch(/^tokctl: warning: the token is not kept: cannot write \S+ \(EIO\)\n/)
+    expect(readdirSync(join(all.at.stateDir, 'journal'))).toContain('me.journal')
+    expect(await run(['get', 'me'], options)).toMatchObject({ code: 0, stdout })
     expect(new Set(all.sent).size).toBe(all.sent.length)
   },
   patience * 2,
