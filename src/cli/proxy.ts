@@ -19,6 +19,7 @@ import { scheme } from '../profile/scheme.ts'
 import { socketTable } from '../proxy/peer-user.ts'
 import { startProxy } from '../proxy/proxy.ts'
 import type { ProxyRoute } from '../proxy/route.ts'
+import { proverOf } from '../source/dpop.ts'
 import type { CommandContext, Define } from './command.ts'
 import { writePart } from './io.ts'
 import { warn } from './report.ts'
@@ -167,18 +168,12 @@ function readListen(text: string): ListenAddress {
 
 async function routeOf(
   settings: ProxySettings,
-  { app, runtime, environment }: CommandContext,
+  { app, runtime, environment, clock }: CommandContext,
   clientSecret: Secret | undefined,
 ): Promise<ProxyRoute> {
   const { name, listen, upstream, max_body } = settings
   const profile = await app.profile(settings.profile)
-  if ('members' in profile) {
-    throw new TokctlError(
-      'config_invalid',
-      `proxy "${name}": profile "${profile.name}" yields named members, which are no token for a URL`,
-      { hint: 'name a profile without members', profile: profile.name },
-    )
-  }
+  if ('members' in profile) throw namedMembers(name, profile.name)
   const parts = parseUrl(upstream)
   if ('problem' in parts || parts.query !== '' || parts.fragment !== '') {
     const why = 'problem' in parts ? parts.problem : 'a query or a fragment does not belong in it'
@@ -217,10 +212,20 @@ async function routeOf(
     listen,
     upstream: { origin: url.origin, host: url.host, path: parts.path.replace(/\/+$/, '') },
     ...(await app.upstream(url.origin, settings, profile)),
-    authorization: token => `${scheme(token, profile)} ${token.accessToken.expose()}`,
+    authorization(token) {
+      // The configuration may have changed meanwhile.
+      if (token.members !== undefined) throw namedMembers(name, profile.name)
+      return `${scheme(token, profile)} ${token.accessToken.expose()}`
+    },
+    prover: proverOf(url.origin, clock),
     clientSecret,
     maxBodyBytes: max_body,
   }
+}
+
+function namedMembers(proxy: string, profile: string): TokctlError {
+  const message = `proxy "${proxy}": profile "${profile}" yields named members, which are no token for a URL`
+  return new TokctlError('config_invalid', message, { hint: 'name a profile without members', profile })
 }
 
 /** Tells whether the system says whose a connection is. */

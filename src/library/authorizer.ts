@@ -12,6 +12,8 @@ export interface Grant {
   readonly token: Token
   /** Header names in lower case, and their values. */
   readonly headers: Readonly<Record<string, string>>
+  /** Of the proof among them. */
+  readonly nonce?: string | undefined
 }
 
 /** One request, as far as a token depends on it. */
@@ -44,8 +46,8 @@ export function createAuthorizer(cache: TokenCache, name: string, clock: Clock):
       const { signal } = asked
       return grantOf(asked, await cache.get(name, { signal }), profile)
     },
-    again(asked, { token }, nonce) {
-      if (token.dpopKey !== undefined && keepNonce(asked.url, nonce)) {
+    again(asked, { token, nonce: sent }, nonce) {
+      if (token.dpopKey !== undefined && keepNonce(asked.url, nonce, sent)) {
         return cache.profile(name).then(profile => grantOf(asked, token, profile))
       }
       const next = cache.replace(name, token.accessToken, asked.signal)
@@ -61,7 +63,8 @@ export function createAuthorizer(cache: TokenCache, name: string, clock: Clock):
     const authorization = `${scheme(token, profile)} ${token.accessToken.expose()}`
     if (token.dpopKey === undefined) return { token, headers: { authorization } }
     const { accessToken } = token
-    const proof = { method, url, now: clock.now(), nonce: nonceFor(url), accessToken }
-    return { token, headers: { authorization, dpop: dpopProof(token.dpopKey, proof) } }
+    const nonce = nonceFor(url)
+    const proof = { method, url, now: clock.now(), nonce, accessToken }
+    return { token, nonce, headers: { authorization, dpop: dpopProof(token.dpopKey, proof) } }
   }
 }

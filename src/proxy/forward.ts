@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { TokctlError } from '../core/errors.ts'
 import type { Clock } from '../core/time.ts'
@@ -54,8 +54,9 @@ export class Exchange {
   /** The request that goes on at present. */
   upstream: Dispatcher.DispatchController | undefined
   hasLeft = false
-  /** One more request each: for a token that was refused, and for a connection that was closed. */
+  /** One more request each: for a token that was refused, a proof without the nonce, and a connection that was closed. */
   mayRenew = true
+  mayProve = true
   mayReconnect = true
   /** Where it stands among those that run; -1 once it is over. */
   place = -1
@@ -81,9 +82,17 @@ export class Exchange {
     const { route, tokens } = this.forwarding
     if (!hasBody(this.incoming)) {
       const token = tokens.peek(route.profile)
-      if (token !== undefined) return void this.#send(token)
+      if (token !== undefined) return void this.#sendOrFail(token)
     }
     this.#startLater().catch(error => this.#fail(error))
+  }
+
+  #sendOrFail(token: Token): void {
+    try {
+      this.#send(token)
+    } catch (error) {
+      this.#fail(error)
+    }
   }
 
   async #startLater(): Promise<void> {
@@ -120,10 +129,12 @@ export class Exchange {
     if (this.hasLeft) return
     const { incoming } = this
     const { route } = this.forwarding
-    const attempt = new Attempt(this, token)
     const path = `${route.upstream.path}${incoming.url}`
     const method = incoming.method as Dispatcher.HttpMethod
     const headers = requestFields(incoming, route.upstream.host, route.authorization(token))
+    const { dpopKey, accessToken } = token
+    const attempt = new Attempt(this, token, dpopKey === undefined ? undefined : route.prover.nonce())
+    if (dpopKey !== undefined) headers.push('dpop', route.prover.proof(dpopKey, accessToken, method, path))
     const body = this.#body
     const { trailer, 'transfer-encoding': coding } = incoming.headers
     if (trailer !== undefined && coding !== undefined) {
@@ -208,6 +219,8 @@ export class Exchange {
 class Attempt implements Dispatcher.DispatchHandler {
   readonly #exchange: Exchange
   readonly #token: Token
+  /** Of the proof that was sent. */
+  readonly #nonce: string | undefined
   #isAnswering = false
   /** The bytes of the answer that are still to come; not a number where nobody said how many. */
   #left = Number.NaN
@@ -215,9 +228,10 @@ class Attempt implements Dispatcher.DispatchHandler {
   #discarded: number | undefined
   #discarding: NodeJS.Timeout | undefined
 
-  constructor(exchange: Exchange, token: Token) {
+  constructor(exchange: Exchange, token: Token, nonce: string | undefined) {
     this.#exchange = exchange
     this.#token = token
+    this.#nonce = nonce
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -228,11 +242,12 @@ class Attempt implements Dispatcher.DispatchHandler {
   onResponseStart(
     controller: Dispatcher.DispatchController,
     status: number,
-    _: unknown,
+    headers: IncomingHttpHeaders,
     reason?: string,
   ): void {
     // Early hints and the like are for the connection that they came on.
     if (status < 200) return
+    if (this.#token.dpopKey !== undefined && this.#wantsProof(controller, status, headers)) return
     if (status === 401 && this.#exchange.mayRenew && this.#replace(controller)) return
     const fields = answerFields(controller.rawHeaders)
     this.#left = lengthIn(fields)
@@ -320,15 +335,36 @@ class Attempt implements Dispatcher.DispatchHandler {
     const successor = forwarding.tokens.replace(forwarding.route.profile, this.#token.accessToken)
     if (successor === undefined) return false
     countRejected(forwarding.metrics, this.#token)
+    if (!this.#sendAgain(controller, successor)) return false
+    this.#exchange.mayRenew = false
+    return true
+  }
+
+  /** A server that wants its nonce in the proof has nothing against the token (RFC 9449 §9). @returns As `#replace`. */
+  #wantsProof(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: IncomingHttpHeaders,
+  ): boolean {
+    const exchange = this.#exchange
+    const { prover } = exchange.forwarding.route
+    const isNew = prover.keepNonce(headers['dpop-nonce'] as string | undefined, this.#nonce)
+    if (!isNew || status !== 401 || !exchange.mayProve) return false
+    exchange.mayProve = false
+    if (this.#sendAgain(controller, Promise.resolve(this.#token))) return true
+    exchange.mayRenew = false
+    return false
+  }
+
+  #sendAgain(controller: Dispatcher.DispatchController, next: Promise<Token>): boolean {
     if (this.#exchange.bodyAgain() === undefined) {
       // For those who come after it.
-      successor.catch(() => {})
+      next.catch(() => {})
       return false
     }
     this.#discarded = 0
     this.#discarding = setTimeout(() => controller.abort(new Error('refused')), discardedMs)
-    this.#exchange.mayRenew = false
-    this.#exchange.repeat(successor)
+    this.#exchange.repeat(next)
     return true
   }
 }

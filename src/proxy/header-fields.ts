@@ -27,6 +27,7 @@ const notFromClients = new Set([
   ...hopByHop,
   'host',
   'authorization',
+  'dpop',
   'expect',
   clientAuthField,
   'forwarded',

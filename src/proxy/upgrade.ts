@@ -20,6 +20,8 @@ export async function forwardUpgrade(
 ): Promise<void> {
   const left = new AbortController()
   let upstream: Dispatcher.DispatchController | undefined
+  /** The upstream wants a nonce in the proof that the last one did not have. */
+  let isNonceNew = false
   client.on('error', () => {})
   client.on('close', () => {
     left.abort()
@@ -27,7 +29,9 @@ export async function forwardUpgrade(
   })
   try {
     const token = tokens.peek(route.profile) ?? (await tokens.get(route.profile, { signal: left.signal }))
-    if ((await shake(token, true)) !== 401) return
+    let status = await shake(token, true)
+    if (status === 401 && isNonceNew) status = await shake(token, true)
+    if (status !== 401) return
     const successor = tokens.replace(route.profile, token.accessToken, left.signal)
     if (successor === undefined) return endUpgrade(client, 401)
     countRejected(metrics, token)
@@ -48,11 +52,16 @@ export async function forwardUpgrade(
         isSettled = true
         settle(status)
       }
+      const path = `${route.upstream.path}${incoming.url}`
+      const headers = requestFields(incoming, route.upstream.host, route.authorization(token))
+      const { dpopKey, accessToken } = token
+      const nonce = dpopKey === undefined ? undefined : route.prover.nonce()
+      if (dpopKey !== undefined) headers.push('dpop', route.prover.proof(dpopKey, accessToken, 'GET', path))
       const options = {
         origin: route.upstream.origin,
-        path: `${route.upstream.path}${incoming.url}`,
+        path,
         method: 'GET' as const,
-        headers: requestFields(incoming, route.upstream.host, route.authorization(token)),
+        headers,
         upgrade: 'websocket',
       }
       route.dispatcher.dispatch(options, {
@@ -69,8 +78,10 @@ export async function forwardUpgrade(
           addOne(metrics.requests, status)
           resolve(status)
         },
-        onResponseStart(controller, status, _, reason) {
+        onResponseStart(controller, status, answered, reason) {
           if (status < 200) return
+          const given = answered['dpop-nonce'] as string | undefined
+          isNonceNew = dpopKey !== undefined && route.prover.keepNonce(given, nonce)
           if (status !== 401 || !isFirst) {
             addOne(metrics.requests, status)
             endUpgrade(client, status, undefined, reason)

@@ -1,7 +1,7 @@
 import { createHash, generateKeyPairSync, type JsonWebKey, randomUUID } from 'node:crypto'
 import { TokctlError } from '../core/errors.ts'
 import { Secret } from '../core/secret.ts'
-import type { EpochMs } from '../core/time.ts'
+import type { Clock, EpochMs } from '../core/time.ts'
 import { signJwt } from './jwt.ts'
 
 /** What one proof speaks of. */
@@ -81,6 +81,22 @@ function readJwk(key: Secret): JsonWebKey {
   }
 }
 
+/**
+ * Makes the proofs of requests to one server, as the proxy sends them.
+ *
+ * @param origin - Of the server.
+ */
+export function proverOf(origin: string, clock: Pick<Clock, 'now'>) {
+  return {
+    nonce: () => nonceFor(origin),
+    keepNonce: (value: string | undefined, sent: string | undefined) => keepNonce(origin, value, sent),
+    proof(key: Secret, accessToken: Secret, method: string, path: string): string {
+      const url = `${origin}${path}`
+      return dpopProof(key, { method, url, now: clock.now(), nonce: nonceFor(origin), accessToken })
+    },
+  }
+}
+
 /** The newest nonce of each server, for as long as this process lives (RFC 9449 §8.2). */
 const nonces = new Map<string, string>()
 
@@ -93,13 +109,12 @@ export function nonceFor(url: string): string | undefined {
  * Keeps the nonce of an answer.
  *
  * @param value - Of the header `DPoP-Nonce`.
- * @returns Whether it is one that the last proof did not have.
+ * @param sent - What the proof of that request had; others may have been answered meanwhile.
+ * @returns Whether it is another one.
  */
-export function keepNonce(url: string, value: string | undefined): boolean {
-  const { origin } = new URL(url)
+export function keepNonce(url: string, value: string | undefined, sent: string | undefined): boolean {
   // RFC 9449 §8.1: NQCHAR; anything else would only be refused again.
   if (value === undefined || !/^[\x21\x23-\x5b\x5d-\x7e]+$/.test(value)) return false
-  if (nonces.get(origin) === value) return false
-  nonces.set(origin, value)
-  return true
+  nonces.set(new URL(url).origin, value)
+  return value !== sent
 }

@@ -126,7 +126,7 @@ export async function tokenRequest(
       answer: () => readTokenAnswer(client, answered, dpopKey, objection),
       status: response.status,
       code: refusalCode(response),
-      nonce: dpop?.keepNonce(endpoint, response.headers['dpop-nonce']) ?? false,
+      nonce: dpop?.keepNonce(endpoint, response.headers['dpop-nonce'], nonce) ?? false,
       aheadMs: serverAhead(response.headers['date'], sentAt, receivedAt),
     }
   }

@@ -1,3 +1,4 @@
+import { createHash, createPublicKey, verify } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { Agent, type IncomingMessage, request } from 'node:http'
@@ -7,7 +8,10 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { TokctlError } from '../../src/core/errors.ts'
 import { Secret } from '../../src/core/secret.ts'
+import type { Token } from '../../src/core/token.ts'
+import type { Tokens } from '../../src/core/tokens.ts'
 import { proxyLimits } from '../../src/proxy/proxy.ts'
+import { keepNonce, makeDpopKey } from '../../src/source/dpop.ts'
 import { proxyBefore, scriptedTokens, sendRaw, startUpstream } from '../support/proxy-route.ts'
 import { startRawServer } from '../support/raw-server.ts'
 
@@ -727,6 +731,101 @@ describe('closed to everyone else', () => {
       })
     }
     expect(readdirSync(directory)).toEqual([longest.slice(directory.length + 1)])
+  })
+})
+
+describe('a token that is bound to a key', () => {
+  test('goes with a proof for each request, and the nonce that the upstream wants costs no token', async () => {
+    const key = makeDpopKey()
+    const bound: Token = {
+      accessToken: new Secret('bound'),
+      tokenType: 'DPoP',
+      scope: undefined,
+      obtainedAt: 0,
+      expiresAt: undefined,
+      refreshToken: undefined,
+      dpopKey: key,
+    }
+    const given = scriptedTokens()
+    const tokens: Tokens = { ...given, peek: () => bound, get: async () => bound }
+    const ids = new Set<string>()
+    const proofs: object[] = []
+    const waiting: (() => void)[] = []
+    const isTaken = ({ headers }: IncomingMessage): boolean => {
+      const [head = '', body = '', signature = ''] = String(headers['dpop']).split('.')
+      const read = (text: string) => JSON.parse(Buffer.from(text, 'base64url').toString())
+      const { jwk, typ } = read(head)
+      const signer = { key: createPublicKey({ key: jwk, format: 'jwk' }), dsaEncoding: 'ieee-p1363' } as const
+      expect(
+        verify('sha256', Buffer.from(`${head}.${body}`), signer, Buffer.from(signature, 'base64url')),
+      ).toBe(true)
+      const { jti, iat, ...claims } = read(body)
+      expect([typ, headers.authorization, ids.has(jti)]).toEqual(['dpop+jwt', 'DPoP bound', false])
+      ids.add(jti)
+      if (claims.nonce !== 'n1') return false
+      proofs.push(claims)
+      return true
+    }
+    const upstream = await startUpstream((incoming, outgoing) => {
+      const isGood = isTaken(incoming)
+      const answer = (): void => void outgoing.writeHead(isGood ? 200 : 401, { 'dpop-nonce': 'n1' }).end()
+      if (isGood) return answer()
+      // None is answered before all are here: each was sent without it.
+      waiting.push(answer)
+      if (waiting.length === 3) for (const each of waiting) each()
+    })
+    upstream.server.on('upgrade', (incoming, socket) => {
+      const isGood = isTaken(incoming)
+      socket.end(
+        isGood
+          ? 'HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
+          : 'HTTP/1.1 401 Unauthorized\r\nDPoP-Nonce: n1\r\nContent-Length: 0\r\n\r\n',
+      )
+    })
+    const { port } = await proxyBefore(upstream.origin, tokens, {
+      upstream: { origin: upstream.origin, host: new URL(upstream.origin).host, path: '/base' },
+      authorization: token => `DPoP ${token.accessToken.expose()}`,
+    })
+    const own = { dpop: 'of the client', authorization: 'DPoP of-the-client' }
+    const answers = await Promise.all([
+      ask(port, '/a?b=c', { headers: own }),
+      ask(port, '/p', { method: 'POST', headers: own, body: 'kept' }),
+      ask(port, '/p', { method: 'POST', headers: own, body: 'kept' }),
+    ])
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200])
+    const path = (name: string) => `${upstream.origin}/base/${name}`
+    const ath = createHash('sha256').update('bound').digest('base64url')
+    const get = { htm: 'GET', htu: path('a'), nonce: 'n1', ath }
+    const post = { htm: 'POST', htu: path('p'), nonce: 'n1', ath }
+    expect(proofs).toHaveLength(3)
+    expect(proofs).toEqual(expect.arrayContaining([get, post]))
+    expect([upstream.seen.length, given.replaced()]).toEqual([6, 0])
+    // Known from then on.
+    expect((await ask(port, '/a')).status).toBe(200)
+    expect(upstream.seen).toHaveLength(7)
+    keepNonce(upstream.origin, 'old', undefined)
+    const handshake = `GET /ws HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nDPoP: of-the-client\r\n\r\n`
+    expect(await sendRaw(port, handshake)).toMatch(/^HTTP\/1\.1 101 /)
+    expect(proofs.at(-1)).toEqual({ htm: 'GET', htu: path('ws'), nonce: 'n1', ath })
+    expect(given.replaced()).toBe(0)
+  })
+
+  test('whose key cannot be used is told of, and the proxy goes on', async () => {
+    const upstream = await startUpstream((_, outgoing) => outgoing.end())
+    const { port } = await proxyBefore(upstream.origin, scriptedTokens(), {
+      authorization() {
+        throw new TokctlError('config_invalid', 'the kept key cannot be used')
+      },
+    })
+    for (const method of ['GET', 'POST']) {
+      const { status, body, headers } = await ask(port, '/', { method })
+      expect([status, headers['tokctl-error'], body]).toEqual([
+        502,
+        'config_invalid',
+        'tokctl: the kept key cannot be used\n',
+      ])
+    }
+    expect(upstream.seen).toEqual([])
   })
 })
 

@@ -10,6 +10,7 @@ import type { Token } from '../../src/core/token.ts'
 import type { Tokens } from '../../src/core/tokens.ts'
 import { type LoopbackProxy, type ProxyLimits, startProxy } from '../../src/proxy/proxy.ts'
 import type { ProxyRoute } from '../../src/proxy/route.ts'
+import { proverOf } from '../../src/source/dpop.ts'
 
 /** Tokens that a test decides about; `token-1` is there at the beginning, and each replacement counts on. */
 export interface ScriptedTokens extends Tokens {
@@ -100,6 +101,7 @@ export async function proxyBefore(
     dispatcher: new Pool(origin, { connections: 64, pipelining: 1, bodyTimeout: 0 }),
     connect: async () => connect(Number(new URL(origin).port), '127.0.0.1'),
     authorization: token => `Bearer ${token.accessToken.expose()}`,
+    prover: proverOf(origin, clock),
     clientSecret: undefined,
     maxBodyBytes: 1_048_576,
     ...given,

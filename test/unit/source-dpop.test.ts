@@ -137,8 +137,8 @@ test('does not ask again for a nonce that did not come, or that no proof may hol
     expect(requests).toHaveLength(1)
     expect(error).toMatchObject({ code: 'request_refused' })
   }
-  expect(keepNonce(token_endpoint, 'n')).toBe(true)
-  expect(keepNonce(token_endpoint, 'n')).toBe(false)
+  expect(keepNonce(token_endpoint, 'n', undefined)).toBe(true)
+  expect(keepNonce(token_endpoint, 'n', 'n')).toBe(false)
 })
 
 test('proves the key again with the server’s time where the clocks differ', async () => {
