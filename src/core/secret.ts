@@ -24,8 +24,8 @@ export function rememberParts(printed: Secret): void {
   const words = text.split(/[\s"'=:,;<>()[\]{}]+/).filter(word => word.length >= shortestToken)
   for (const part of [...words.slice(0, mostParts), ...lines.slice(0, mostParts)]) rememberSecret(part)
   try {
-    // What is escaped there is quoted as it was meant.
-    JSON.parse(text, (_, value) => typeof value === 'string' && rememberSecret(value))
+    // What is escaped there is quoted as it was meant. A text with blanks tells a person what is wrong.
+    JSON.parse(text, (_, value) => typeof value === 'string' && !/\s/.test(value) && rememberSecret(value))
   } catch {}
 }
 
