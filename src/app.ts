@@ -298,7 +298,8 @@ export function createApp(options: AppOptions): App {
     const { createLock, kernelLock } = await import('./core/lock.ts')
     const calls = await lockCalls()
     if (calls !== undefined) {
-      return createLock(kernelLock(calls, environment.platform === 'win32'), stateDir, clock, environment.pid)
+      const kernel = kernelLock(calls, environment.platform === 'win32', environment.uid)
+      return createLock(kernel, stateDir, clock, environment.pid)
     }
     const { linkLock } = await import('./core/link-lock.ts')
     return createLock(linkLock(clock, environment.pid), stateDir, clock, environment.pid)

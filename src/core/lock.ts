@@ -150,6 +150,7 @@ function troubles(word: string, directory: string): { readonly [code: string]: r
     EISDIR: ['is a directory', `run: rm -r ${word}`],
     ENOTDIR: ['is in something that is not a directory', `run: rm ${directory}`],
     [notRegular]: ['is not a file', `run: rm -r ${word}`],
+    [notOurs]: ['belongs to another user', `run: rm ${word}`],
     ENXIO: ['is not a file', `run: rm ${word}`],
     EACCES: mayNot,
     EPERM: mayNot,
@@ -161,6 +162,8 @@ function troubles(word: string, directory: string): { readonly [code: string]: r
 
 /** Stands for a pipe or a device, which opens like a file. */
 const notRegular = 'EFTYPE'
+/** Stands for a file of another user, which opens for root, or where it is open to all. */
+const notOurs = 'ENOTOURS'
 
 /** What a mechanism throws where the path of a lock names no regular file. */
 export function isNoFile(path: string): Error {
@@ -173,8 +176,12 @@ export interface LockCalls {
   unlock(fd: number, offset: number, length: number): void
 }
 
-/** A lock of the kernel: F_OFD_SETLK on Linux, flock on macOS, LockFileEx on Windows. */
-export function kernelLock(calls: LockCalls, isWindows: boolean): LockMechanism {
+/**
+ * A lock of the kernel: F_OFD_SETLK on Linux, flock on macOS, LockFileEx on Windows.
+ *
+ * @param uid - Whose the lock files must be: another's could be held for ever.
+ */
+export function kernelLock(calls: LockCalls, isWindows: boolean, uid?: number): LockMechanism {
   // Windows locks are mandatory: the range lies behind the lease, so that others can read who holds it.
   const offset = isWindows ? 2 ** 30 : 0
   const length = isWindows ? 1 : 0
@@ -185,7 +192,10 @@ export function kernelLock(calls: LockCalls, isWindows: boolean): LockMechanism 
       const flags = constants.O_RDWR | constants.O_CREAT | (constants.O_NONBLOCK ?? 0)
       const fd = openSync(path, flags | (constants.O_NOFOLLOW ?? 0), 0o600)
       try {
-        if (!fstatSync(fd).isFile()) throw isNoFile(path)
+        const found = fstatSync(fd)
+        if (!found.isFile()) throw isNoFile(path)
+        if (uid !== undefined && found.uid !== uid)
+          throw Object.assign(new Error('not ours'), { code: notOurs, path })
         calls.tryLock(fd, offset, length, true)
         // Somebody removed the file by hand since it was opened: the lock on it excludes nobody.
         if (!isWindows && !isStillAt(path, fd)) throw Object.assign(new Error(), { code: 'EAGAIN' })

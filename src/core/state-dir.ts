@@ -10,7 +10,7 @@ export interface StateDir {
   /** The path of a file in it; makes nothing. */
   file(...names: string[]): string
   /**
-   * Makes the directory (and the sub-directory) with mode 0700 where it is missing, then checks it.
+   * Makes the directory (and the sub-directory) with mode 0700 where it is missing, then checks both.
    *
    * @throws {TokctlError} `state_dir_unsafe`
    */
@@ -30,6 +30,7 @@ export interface StateDir {
 export function stateDir(environment: Environment): StateDir {
   const path = locate(environment)
   let checked = false
+  const ensured = new Set<string>()
 
   function check(): void {
     if (checked) return
@@ -46,12 +47,19 @@ export function stateDir(environment: Environment): StateDir {
       throw cannotMake(path, error)
     }
     check()
-    if (names.length === 0) return path
-    const sub = join(path, ...names)
-    try {
-      makeDirectories(sub)
-    } catch (error) {
-      throw cannotMake(sub, error)
+    let sub = path
+    for (const name of names) {
+      sub = join(sub, name)
+      if (ensured.has(sub)) continue
+      try {
+        makeDirectories(sub)
+      } catch (error) {
+        throw cannotMake(sub, error)
+      }
+      const found = lstat(sub)
+      if (found === undefined) continue
+      refuseUnsafe(sub, found, environment)
+      ensured.add(sub)
     }
     return sub
   }

@@ -11,7 +11,6 @@ import { dirname } from 'node:path'
 import { syncDirectory, writeFileAtomic } from '../core/atomic-file.ts'
 import type { Environment } from '../core/environment.ts'
 import { TokctlError } from '../core/errors.ts'
-import { readStateFile } from '../core/read-file.ts'
 import { Secret } from '../core/secret.ts'
 import { fileStem, type StateDir } from '../core/state-dir.ts'
 import type { Intent, Journal, JournalEntry, KeptAnswer } from './journal.ts'
@@ -102,8 +101,9 @@ export function openJournal(stateDir: StateDir, environment: Pick<Environment, '
   }
 
   function seedsIn(profile: string): string[] {
+    const content = readTrusted(seedsOf(profile), trust)
     try {
-      const seeds: unknown = JSON.parse(readStateFile(seedsOf(profile)) ?? '[]')
+      const seeds: unknown = JSON.parse(content?.toString() ?? '[]')
       return Array.isArray(seeds) ? seeds.filter(seed => typeof seed === 'string') : []
     } catch {
       return []

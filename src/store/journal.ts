@@ -66,6 +66,10 @@ export interface Journal {
    * @param seed - SHA-256 (hex).
    */
   noteSeed(profile: string, seed: string): void
-  /** Whether that handed-over refresh token was used before, whatever became of the record. */
+  /**
+   * Whether that handed-over refresh token was used before, whatever became of the record.
+   *
+   * @throws {TokctlError} `store_failed` where what was remembered is a link, or another's
+   */
   knowsSeed(profile: string, seed: string): boolean
 }

@@ -226,6 +226,26 @@ const owners: BadInputs = [
     { code: 7, stderr: /is not a directory/ },
   ],
   [
+    'the directory of locks, which is another user’s',
+    {
+      before({ at }) {
+        mkdirSync(join(at.stateDir, 'locks'), { mode: 0o700 })
+        chownSync(join(at.stateDir, 'locks'), nobody, nobody)
+      },
+    },
+    { code: 7, stderr: /state directory \S+locks belongs to another user/, asked: 0 },
+  ],
+  [
+    'the lock, which is another user’s',
+    {
+      before(world) {
+        lock('').before?.(world)
+        chownSync(join(world.at.stateDir, 'locks', 'corp.lock'), nobody, nobody)
+      },
+    },
+    { code: 7, stderr: /lock file \S+ belongs to another user\ntokctl: hint: run: rm /, asked: 0 },
+  ],
+  [
     'the state directory, which everybody may enter: it is closed',
     bytes((_, { at }) => chmodSync(at.stateDir, 0o777)),
     kept,

@@ -1,4 +1,16 @@
-import { readdirSync, readFileSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
@@ -140,3 +152,45 @@ test('a seed that was used is known again without being told, also when the jour
   expect(again().knowsSeed('other', seed)).toBe(false)
   expect(JSON.parse(readFileSync(join(directory, 'corp.seeds'), 'utf8'))).toHaveLength(2)
 })
+
+test('what is remembered of seeds is not read through a link, out of a pipe, or where it is open to others', () => {
+  const { journal, again, directory } = opened()
+  journal.noteSeed('corp', 'ab'.repeat(32))
+  const path = join(directory, 'corp.seeds')
+  chmodSync(path, 0o644)
+  expect(() => again().knowsSeed('corp', 'ab')).toThrow(/corp\.seeds is open to other users$/)
+  renameSync(path, `${path}.elsewhere`)
+  symlinkSync(`${path}.elsewhere`, path)
+  expect(() => again().knowsSeed('corp', 'ab')).toThrow(/corp\.seeds is a link$/)
+  unlinkSync(path)
+  execFileSync('mkfifo', ['-m', '600', path])
+  expect(() => again().knowsSeed('corp', 'ab')).toThrow(/corp\.seeds is not a file$/)
+})
+
+test.each<[what: string, break_: (path: string) => void, message: RegExp | undefined]>([
+  [
+    'is a link',
+    path => symlinkSync(mkdir(`${path}.elsewhere`), path),
+    /state directory \S+journal is not a directory$/,
+  ],
+  [
+    'is another user’s',
+    path => chownSync(mkdir(path), 65_534, 65_534),
+    /\S+journal belongs to another user$/,
+  ],
+  ['is open to others: it is closed', path => chmodSync(mkdir(path), 0o777), undefined],
+])('a directory of the state that %s', (_, change, message) => {
+  const { journal, directory } = opened()
+  change(directory)
+  const begin = (): void => journal.begin('corp', journal.newKey(), intent)
+  if (message !== undefined) expect(begin).toThrow(message)
+  else {
+    begin()
+    expect(statSync(directory).mode & 0o777).toBe(0o700)
+  }
+})
+
+function mkdir(path: string): string {
+  mkdirSync(path, { recursive: true })
+  return path
+}
