@@ -79,7 +79,9 @@ export async function attempt(ports: ManagerPorts, call: Attempt): Promise<Token
         const until = isOwn && store.shared ? failureUntil(ports, view, told) : undefined
         const patienceMs = told.code === 'timeout' ? ask.timeoutMs : undefined
         if (until !== undefined) await rememberFailure(ports, call, told, until, patienceMs)
-        throw told.of(profile.name)
+        throw (until === undefined || until === 'changed' ? told : withWait(told, until - clock.now())).of(
+          profile.name,
+        )
       }
       throw error
     }
@@ -161,6 +163,14 @@ export async function attempt(ports: ManagerPorts, call: Attempt): Promise<Token
 
 function isRefusedSession(error: unknown): boolean {
   return error instanceof TokctlError && (error.code === 'login_required' || error.code === 'invalid_grant')
+}
+
+// Told here and not remembered: whoever comes later has less to wait.
+function withWait(error: TokctlError, waitMs: number): TokctlError {
+  const { code, message, hint, profile, retryAfterMs, more } = error
+  if (retryAfterMs === undefined || hint !== undefined) return error
+  const wait = `try again in ${formatDuration(Math.ceil(waitMs / 1000) * 1000)}, as the server asks`
+  return new TokctlError(code, message, { hint: wait, profile, retryAfterMs, more })
 }
 
 // Whoever must sign in again wants to know why: it was nobody's doing but a process that ended at the wrong moment.

@@ -107,7 +107,8 @@ test(
   async () => {
     const { auth, options } = await corp()
     auth.unavailable(120)
-    await run(['get', 'corp'], options)
+    const first = await run(['get', 'corp'], options)
+    expect(first.stderr).toMatch(/ answered 503.*\ntokctl: hint: try again in 2m, as the server asks\n$/)
     const early = await run(['get', 'corp'], { ...options, env: { ...options.env, ...ahead('+1m') } })
     expect(early).toMatchObject({ code: 5, stdout: '' })
     expect(early.stderr).toContain('the next attempt is in')
