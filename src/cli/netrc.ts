@@ -8,7 +8,7 @@ import { anyUser } from '../protocol/protocol.ts'
  * Writes a token as the password of each host that the profile matches, for programs that read a netrc file and know
  * nothing but Basic. A netrc has no ports and no paths: each host stands there once.
  *
- * @throws {TokctlError} as `netrcHosts`; `usage` where the token cannot be written
+ * @throws {TokctlError} as `netrcHosts`, and where the token cannot be written
  */
 export function netrc(token: Token, profile: Profile): string {
   const hosts = netrcHosts(profile)
@@ -25,7 +25,7 @@ export function netrc(token: Token, profile: Profile): string {
 /**
  * The hosts that a netrc names for a profile.
  *
- * @throws {TokctlError} `config_invalid` where the profile matches nothing, or its user cannot be written
+ * @throws {TokctlError} `usage` where the profile matches nothing, or its user cannot be written
  */
 export function netrcHosts({ name, match, username = anyUser }: Profile): string[] {
   const hosts = new Set<string>()
@@ -34,14 +34,14 @@ export function netrcHosts({ name, match, username = anyUser }: Profile): string
     if ('host' in pattern) hosts.add(pattern.host.replace(/^\[|\]$/g, ''))
   }
   if (hosts.size === 0) {
-    throw new TokctlError('config_invalid', `profile "${name}" matches no host that a netrc could name`, {
+    throw new TokctlError('usage', `profile "${name}" matches no host that a netrc could name`, {
       hint: 'write match = ["https://…"] in the profile',
       profile: name,
     })
   }
   if (!isWord(username)) {
     throw new TokctlError(
-      'config_invalid',
+      'usage',
       `the username of profile "${name}" holds a character that a netrc cannot`,
       { hint: 'write another username = "…" in the profile', profile: name },
     )

@@ -529,7 +529,9 @@ describe('get -o netrc', () => {
     expect(await run(['get', 'corp', '-o', 'netrc'], spaced.options)).toMatchObject({
       code: 2,
       stdout: '',
-      stderr: 'tokctl: error: the username of profile "corp" holds a character that a netrc cannot\n',
+      stderr:
+        'tokctl: error: the username of profile "corp" holds a character that a netrc cannot\n' +
+        'tokctl: hint: write another username = "…" in the profile\n',
     })
   })
 })

@@ -129,7 +129,7 @@ describe('a token file', () => {
     )
     for (const command of [args, ['get', 'corp', '-o', 'netrc']]) {
       expect(await run(command, options)).toMatchObject({
-        code: 3,
+        code: 2,
         stdout: '',
         stderr: `tokctl: error: the username of profile "corp" holds a character that a netrc cannot\ntokctl: hint: write another username = "…" in the profile\n`,
       })
@@ -407,7 +407,7 @@ describe('--install systemd', () => {
     [['corp', '--once'], 2, '--install: a unit that runs --once would end at once'],
     [
       ['corp', '--file', 'x', '--format', 'netrc'],
-      3,
+      2,
       'profile "corp" matches no host that a netrc could name',
     ],
     [['crop'], 3, 'unknown profile "crop"'],
@@ -444,7 +444,7 @@ const mistakes: [args: string[], code: number, message: string][] = [
   [['--on-change', ' '], 2, '--on-change: no command is named'],
   [['--on-change', '["a", 1]'], 2, '--on-change: no command is named'],
   [['--pass-token'], 2, '--pass-token: there is no command to pass it to'],
-  [['--format', 'netrc', '--file', 'x'], 3, 'profile "corp" matches no host that a netrc could name'],
+  [['--format', 'netrc', '--file', 'x'], 2, 'profile "corp" matches no host that a netrc could name'],
   [['crop'], 3, 'unknown profile "crop"; did you mean "corp"?'],
 ]
 test.each(mistakes)('%j is a mistake: exit %i, and nothing was asked', async (args, code, message) => {
