@@ -119,6 +119,24 @@ test('nothing of the repository runs in the job that may publish', () => {
   expect(scripts).not.toMatch(/npm (ci|run|install)|node scripts/)
 })
 
+test('what is packed names the repository that it is released from, as provenance wants', async () => {
+  const [release] = documents('.github/workflows/release.yml') as [Workflow]
+  const scripts = Object.values(release.jobs).flatMap(({ steps = [] }) => steps.map(step => step.run ?? ''))
+  const at = scratch()
+  at.write('home/package.json', '{"name":"tokctl"}')
+  const before = scripts.slice(
+    0,
+    scripts.findIndex(script => script.startsWith('npm pack ')),
+  )
+  const program = ['bash', '-c', before.findLast(script => script.startsWith('npm pkg '))!]
+  const runner = { GITHUB_SERVER_URL: 'https://github.example', GITHUB_REPOSITORY: 'owner/tokctl' }
+  expect(await run([], { at, cwd: at.home, program, env: runner })).toMatchObject({ code: 0 })
+  expect(JSON.parse(readFileSync(join(at.home, 'package.json'), 'utf8'))).toEqual({
+    name: 'tokctl',
+    repository: { type: 'git', url: 'git+https://github.example/owner/tokctl.git' },
+  })
+})
+
 test('every system and every Node that is promised is in the matrix', () => {
   const check = text('.github/workflows/check.yml')
   expect(check).toContain('system: [ubuntu-latest, macos-latest, windows-latest]')
