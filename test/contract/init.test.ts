@@ -157,17 +157,17 @@ test('a client that is refused: exit 6, and the profile stays to be corrected', 
   expect((await run(['profile', 'list'], { at })).stdout).toMatch(/^corp /)
 })
 
-test('where there is no keychain, sealed files are offered, and chosen by name', async () => {
+/** A home on a bus where nobody keeps secrets. */
+async function homeWithoutKeychain() {
   const bus = await startBus()
   onTestFinished(() => bus.stop())
-  const { at, auth } = await home()
-  const env = {
-    ...bus.env,
-    HOME: at.home,
-    XDG_CONFIG_HOME: undefined,
-    TOKCTL_STORE: undefined,
-    NO_COLOR: '1',
-  }
+  const made = await home()
+  const unset = { XDG_CONFIG_HOME: undefined, TOKCTL_STORE: undefined }
+  return { ...made, env: { ...bus.env, ...unset, HOME: made.at.home, NO_COLOR: '1' } }
+}
+
+test('where there is no keychain, sealed files are offered, and chosen by name', async () => {
+  const { at, auth, env } = await homeWithoutKeychain()
   const asking = inTerminal(flags(auth).join(' '), { at, env })
   await answer(asking, [
     [/secret "corp-client" \(not shown\): /, 'hidden-canary\r'],
@@ -188,16 +188,7 @@ test('where there is no keychain, sealed files are offered, and chosen by name',
 })
 
 test('a sign-in without a keychain is offered sealed files too, before anything is written', async () => {
-  const bus = await startBus()
-  onTestFinished(() => bus.stop())
-  const { at, auth } = await home()
-  const env = {
-    ...bus.env,
-    HOME: at.home,
-    XDG_CONFIG_HOME: undefined,
-    TOKCTL_STORE: undefined,
-    NO_COLOR: '1',
-  }
+  const { at, auth, env } = await homeWithoutKeychain()
   const command = `init me --provider oidc-login --set issuer=${auth.url} --set client_id=cli`
   const question = /to keep a session in\r\nkeep sessions in sealed files instead\? \[Y\/n\] /
   const refused = inTerminal(command, { at, env })
