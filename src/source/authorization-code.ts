@@ -294,7 +294,10 @@ function isExactly(params: URLSearchParams, name: string, value: string): boolea
  *
  * @throws {TokctlError} The server's refusal; `invalid_response` where the answer is another server's, or none
  */
-function readRedirect(params: URLSearchParams, { issuer, metadata, authorization }: Server): Secret {
+export function readRedirect(
+  params: URLSearchParams,
+  { issuer, metadata, authorization }: Pick<Server, 'issuer' | 'metadata' | 'authorization'>,
+): Secret {
   const { host } = new URL(authorization)
   const unusable = (what: string, hint?: string): TokctlError =>
     new TokctlError('invalid_response', `sign-in at ${host} ended ${what}`, { hint })

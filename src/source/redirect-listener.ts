@@ -62,7 +62,7 @@ export async function listenForRedirect(
   let ownHost = ''
 
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
-    const query = queryOf(request, ownHost)
+    const query = callbackQuery(request, ownHost)
     const params = new URLSearchParams(query)
     if (query === undefined) refuse(response, 404)
     else if (request.method !== 'GET') refuse(response, 405)
@@ -121,7 +121,10 @@ function listen(server: Server, port: number): Promise<void> {
 }
 
 /** The query of a request for our path at our very host; `undefined` for all others. */
-function queryOf({ url = '', headers, rawHeaders }: IncomingMessage, ownHost: string): string | undefined {
+export function callbackQuery(
+  { url = '', headers, rawHeaders }: Pick<IncomingMessage, 'url' | 'headers' | 'rawHeaders'>,
+  ownHost: string,
+): string | undefined {
   const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')
   // A page of another name that resolves to this machine sends its own name (DNS rebinding).
   if (hosts.length !== 1 || headers.host !== ownHost) return undefined

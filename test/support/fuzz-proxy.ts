@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage } from 'node:http'
-import { Duplex } from 'node:stream'
 import { hostsOf, refusalOf } from '../../src/proxy/admission.ts'
 import { requestFields } from '../../src/proxy/header-fields.ts'
+import { feedConnection } from './fuzz-connection.ts'
 
 /** Whatever reads a proxy's client: Node's parser, who is let in, and what of it goes on. */
 export interface ProxyReader {
@@ -34,15 +34,7 @@ export function createProxyReader(): ProxyReader {
     read(bytes) {
       letIn = 0
       broken = undefined
-      const socket = new Duplex({
-        read() {},
-        write(_, __, done) {
-          done()
-        },
-      })
-      server.emit('connection', socket)
-      socket.emit('data', bytes)
-      socket.destroy()
+      feedConnection(server, bytes)
       if (broken !== undefined) throw broken
       return letIn
     },

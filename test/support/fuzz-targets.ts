@@ -19,6 +19,7 @@ import { openJournal } from '../../src/store/journal-file.ts'
 import { decodeRecord } from '../../src/store/record.ts'
 import { newSealingKey, seal, unseal } from '../../src/store/seal.ts'
 import { createProxyReader } from './fuzz-proxy.ts'
+import { createRedirectReader } from './fuzz-redirect.ts'
 
 // Everything that reads bytes from elsewhere, one function each: `test/unit/fuzz.test.ts` feeds them by fast-check,
 // `npm run fuzz` by what the code has not yet run.
@@ -104,6 +105,7 @@ export async function fuzzTargets(): Promise<{ readonly targets: readonly FuzzTa
     body: [new Map([['k', { signature: 's', value: 'v' }]]), 'text'],
   } as unknown as Parameters<typeof encodeMessage>[0])
 
+  const redirectReader = createRedirectReader()
   const targets: FuzzTarget[] = [
     {
       name: 'configuration',
@@ -158,6 +160,15 @@ export async function fuzzTargets(): Promise<{ readonly targets: readonly FuzzTa
       name: 'id token',
       seeds: ['eyJhbGciOiJub25lIn0.eyJpc3MiOiJpIiwiYXVkIjpbImMiXSwiZXhwIjo0MTAyNDQ0ODAwfQ.x'],
       feed: bytes => void foreseen(undefined, () => readIdToken(bytes.toString())),
+    },
+    {
+      name: 'redirect callback',
+      seeds: [
+        'code=c&state=s',
+        'error=access_denied&error_description=no',
+        'code=c&iss=https://idp.example.com',
+      ].map(query => `GET /callback?${query} HTTP/1.1\r\n${here}\r\n`),
+      feed: bytes => void foreseen(undefined, () => redirectReader.read(bytes)),
     },
     {
       name: 'http answer',
